@@ -1,0 +1,139 @@
+// The typed configuration: what the decoder makes of a document after every check that needs no
+// other process. Plain structs; defaults are the documented ones. Immutable once decoded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "conf/config_tree.h"
+#include "conf/diagnostics.h"
+#include "gateway/base/address.h"
+#include "gateway/base/log.h"
+#include "gateway/base/time.h"
+
+namespace sluice::conf {
+
+struct ListenConfig {
+  SocketAddress address;
+  int backlog = 4096;
+  bool tls = false;             // refused until TLS is built
+  bool http2 = false;           // refused until HTTP/2 is built
+  bool proxy_protocol = false;  // refused until it is built
+  Position position;
+};
+
+struct AccessLogConfig {
+  bool enabled = true;
+  std::string path = "/var/log/sluice/access.log";
+  std::string format = "combined";  // "combined", "json" or a template with $variables
+};
+
+struct ErrorLogConfig {
+  std::string path = "stderr";
+  LogLevel level = LogLevel::kInfo;
+};
+
+struct TimeoutConfig {
+  Duration header = seconds(10);
+  Duration body = seconds(30);
+  Duration send = seconds(30);
+  Duration keepalive = seconds(75);
+  Duration shutdown = seconds(30);
+};
+
+struct LimitConfig {
+  uint32_t worker_connections = 65536;  // client connections of one worker
+  uint32_t request_line = 16 * 1024;
+  uint32_t header_size = 64 * 1024;
+  uint32_t header_count = 200;
+};
+
+struct GatewayConfig {
+  int workers = 0;  // 0: auto
+  std::string user;  // empty: stay who we are (www-data when started as root)
+  std::vector<ListenConfig> listen;
+  std::string control = "/run/sluice/control.sock";
+  std::string state_dir = "/var/lib/sluice";
+  std::string pid = "/run/sluice/sluice.pid";
+  AccessLogConfig access_log;
+  ErrorLogConfig error_log;
+  std::vector<Cidr> trusted_proxies;
+  std::string via;  // pseudonym for the Via field; empty: no Via
+  uint64_t client_max_body_size = 0;  // 0: no limit
+  TimeoutConfig timeouts;
+  LimitConfig limits;
+};
+
+struct NodeConfig {
+  std::string host;   // a name, an address, or "unix:/path"
+  uint16_t port = 0;  // 0 only for unix
+  uint32_t weight = 1;
+  int32_t priority = 0;
+  Position position;
+};
+
+struct UpstreamTimeouts {
+  Duration connect = seconds(60);
+  Duration send = seconds(60);
+  Duration read = seconds(60);
+};
+
+struct UpstreamConfig {
+  enum class PassHost : uint8_t { kPass, kNode, kRewrite };
+
+  // Stable identity that outlives a reload: "upstream/1", or "route/hello" and "service/x" for an
+  // inline one. Run-time state is kept under this name.
+  std::string key;
+  std::string id;
+  std::string name;
+  std::string type = "roundrobin";
+  std::string scheme = "http";
+  std::vector<NodeConfig> nodes;
+  PassHost pass_host = PassHost::kPass;
+  std::string upstream_host;            // kRewrite
+  std::optional<uint32_t> retries;      // default: number of nodes - 1
+  Duration retry_timeout{};             // zero: no limit
+  UpstreamTimeouts timeout;
+  uint32_t keepalive_size = 320;
+  Duration keepalive_idle = seconds(60);
+  uint32_t keepalive_requests = 1000;
+  Position position;
+};
+
+struct RouteConfig {
+  std::string id;
+  std::string name;
+  std::string desc;
+  std::vector<std::string> uris;        // uri and uris together
+  std::vector<std::string> hosts;       // lower case; own ones, or the service's
+  std::vector<std::string> methods;     // empty: any
+  std::vector<Cidr> remote_addrs;       // empty: any
+  const Node* vars = nullptr;           // into Config::document; null: none
+  int32_t priority = 0;
+  bool enabled = true;                  // status: 1
+  int32_t upstream = -1;                // index into Config::upstreams; -1: none (503 at run time)
+  std::optional<UpstreamTimeouts> timeout;  // the route's own, before the upstream's
+  Position position;
+};
+
+struct Config {
+  GatewayConfig gateway;
+  std::vector<RouteConfig> routes;
+  std::vector<UpstreamConfig> upstreams;  // named and inline ones
+  Node document;                          // after includes and substitution
+  Diagnostics diagnostics;                // sources, for Locate
+};
+
+// Reads and checks a configuration file with its includes. Touches nothing else: no bind, no DNS.
+// Null when `diagnostics` has something to say. `document` is canonical: ToJson of it, given to
+// DecodeDocument, yields the same configuration in another process.
+std::shared_ptr<const Config> LoadFile(const std::string& path, Diagnostics& diagnostics);
+
+// The same for a document in memory, e.g. from the controller; positions refer to it.
+std::shared_ptr<const Config> DecodeDocument(std::string_view json, Diagnostics& diagnostics);
+
+}  // namespace sluice::conf

@@ -1,0 +1,61 @@
+// A bump allocator for what lives as long as one exchange: header copies, normalised paths. Owned
+// by the exchange; Reset keeps the first block, so a recycled exchange allocates nothing.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace sluice {
+
+class Arena {
+ public:
+  explicit Arena(size_t block_size = 4096) : block_size_(block_size) {}
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Unaligned bytes, uninitialised. Never null.
+  char* Allocate(size_t size) {
+    if (size > left_) Grow(size);
+    char* out = next_;
+    next_ += size;
+    left_ -= size;
+    return out;
+  }
+
+  std::string_view Copy(std::string_view text) {
+    if (text.empty()) return {};
+    char* out = Allocate(text.size());
+    std::memcpy(out, text.data(), text.size());
+    return {out, text.size()};
+  }
+
+  void Reset() {
+    if (blocks_.empty()) return;
+    blocks_.resize(1);
+    next_ = blocks_.front().get();
+    left_ = block_size_;
+  }
+
+ private:
+  void Grow(size_t size) {
+    // The first block has the nominal size, so that Reset knows it.
+    if (blocks_.empty() && size > block_size_) {
+      blocks_.push_back(std::make_unique_for_overwrite<char[]>(block_size_));
+    }
+    const size_t block = std::max(size, block_size_);
+    blocks_.push_back(std::make_unique_for_overwrite<char[]>(block));
+    next_ = blocks_.back().get();
+    left_ = block;
+  }
+
+  size_t block_size_;
+  char* next_ = nullptr;
+  size_t left_ = 0;
+  std::vector<std::unique_ptr<char[]>> blocks_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,78 @@
+// What went wrong, whose fault it was and whether a retry is safe. One enumerator is one way for a
+// request (or a piece of set-up) to end; status code, retry decision, log level, metric label and
+// the `reason` of the access log all derive from it, each in one place.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace sluice {
+
+enum class ErrorCode : uint8_t {
+  kNone,  // no error: the upstream's answer was relayed
+  // The client's fault.
+  kMalformedRequest,        // 400: the head does not follow the grammar
+  kBadFraming,              // 400: Content-Length, Transfer-Encoding or chunks are ambiguous
+  kBadHost,                 // 400: Host missing, repeated or invalid
+  kBadPath,                 // 400: a path that could be read in two ways
+  kUnsupportedVersion,      // 505
+  kUnknownTransferCoding,   // 501
+  kMethodNotAllowed,        // 405: CONNECT, TRACE
+  kExpectationFailed,       // 417
+  kUriTooLong,              // 414
+  kHeadersTooLarge,         // 431
+  kBodyTooLarge,            // 413
+  kHeaderTimeout,           // 408
+  kBodyTimeout,             // 408
+  kClientClosed,            // 499, log only
+  kClientSendTimeout,       // the client does not read its response
+  // The configuration's answer.
+  kNoRoute,                 // 404
+  kNoUpstream,              // 503: the route has no upstream
+  kNoHealthyNode,           // 503: no node can be tried
+  // The upstream's fault.
+  kConnectRefused,          // 502
+  kConnectFailed,           // 502: any other failure to connect
+  kConnectTimeout,          // 504
+  kUpstreamSendTimeout,     // 504
+  kUpstreamReadTimeout,     // 504
+  kUpstreamReset,           // 502: reset before the response head
+  kUpstreamClosed,          // 502: closed before the response head
+  kInvalidResponse,         // 502: the response does not follow the grammar or its framing is wrong
+  kResponseHeadTooLarge,    // 502
+  kResponseTruncated,       // the body ended early; the client sees a truncated body too
+  // Ours.
+  kInternal,                // 500
+  kConnectionLimit,         // 503
+  kDraining,                // 503
+  // Set-up: configuration, processes, files.
+  kInvalidConfig,
+  kIo,
+  kCount,
+};
+
+enum class ErrorSide : uint8_t { kNone, kClient, kUpstream, kGateway };
+
+// kSafe: nothing of the request was processed, so any method may be tried again.
+// kIdempotent: it may have been processed, so only an idempotent method may be.
+enum class Retry : uint8_t { kNever, kIdempotent, kSafe };
+
+// The stable snake_case name used as `reason` in logs, metrics and error bodies: "no_route".
+std::string_view ReasonName(ErrorCode code);
+
+struct Error {
+  ErrorCode code = ErrorCode::kInternal;
+  ErrorSide side = ErrorSide::kGateway;
+  Retry retry = Retry::kNever;
+  std::string detail;  // what was expected and what came
+};
+
+Error ClientError(ErrorCode code, std::string detail);
+Error UpstreamError(ErrorCode code, Retry retry, std::string detail);
+Error GatewayError(ErrorCode code, std::string detail);
+
+// A failed system call: "bind 127.0.0.1:80: Permission denied".
+Error SystemError(std::string_view what, int error_number);
+
+}  // namespace sluice

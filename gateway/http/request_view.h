@@ -1,0 +1,27 @@
+// A request as predicates, variables and explain see it: the head plus what was derived from it and
+// from the connection. A bundle of views, valid while the exchange lives.
+#pragma once
+
+#include <string_view>
+
+#include "gateway/base/address.h"
+#include "gateway/http/message.h"
+
+namespace sluice {
+
+struct RequestView {
+  const RequestHead* head = nullptr;
+  std::string_view scheme;     // "http" or "https": how the client reached us
+  std::string_view host;       // NormalizeHost of the authority
+  std::string_view path;       // NormalizePath of the path: matched and forwarded
+  std::string_view form_body;  // application/x-www-form-urlencoded body, only if the router asked
+  IpAddress client_ip;         // after trusted_proxies
+  uint16_t client_port = 0;
+  IpAddress peer_ip;           // of the socket
+  const SocketAddress* server = nullptr;  // the local address; null in tests and explain
+
+  Method method() const { return head->method; }
+  std::string_view query() const { return head->query; }
+};
+
+}  // namespace sluice

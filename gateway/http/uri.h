@@ -1,0 +1,33 @@
+// Path normalisation, in this one place: what comes out is what is matched, shown to plugins and
+// forwarded. Ambiguous paths are refused, not repaired.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "gateway/base/arena.h"
+#include "gateway/base/result.h"
+
+namespace sluice {
+
+// RFC 3986 6.2.2: decodes percent-encoded unreserved characters, upper-cases the other escapes,
+// removes dot segments (".." above the root is refused), merges slashes. Refused with kBadPath:
+// %00, %2F, %5C, a raw backslash, a broken escape, controls, "#", and dot segments with path
+// parameters ("/..;x/"). A path that is already normal is returned as it is, without a copy;
+// otherwise the result lives in `arena`. "*" passes.
+Result<std::string_view> NormalizePath(std::string_view path, Arena& arena);
+
+// Percent-decodes a query component ('+' is a space); broken escapes stay as they are.
+std::string DecodeQueryComponent(std::string_view text);
+
+// The value of the first parameter `name` in a query string, still encoded; null view data() when
+// absent.
+std::string_view FindQueryArgument(std::string_view query, std::string_view name);
+
+// The value of cookie `name` in a Cookie field; null view data() when absent.
+std::string_view FindCookie(std::string_view cookies, std::string_view name);
+
+// A host as it is matched: lower case, no port, no trailing dot, brackets kept for IPv6.
+std::string_view NormalizeHost(std::string_view authority, Arena& arena);
+
+}  // namespace sluice

@@ -1,0 +1,56 @@
+// The data path of one worker: its listeners, client connections and upstream pools. The process
+// role around it (gateway/control/worker) hands it sockets and snapshots. Lives as long as the
+// worker; used from the loop's thread only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "conf/resources.h"
+#include "gateway/base/result.h"
+#include "gateway/net/loop.h"
+#include "gateway/observe/access_log.h"
+#include "gateway/snapshot/snapshot.h"
+
+namespace sluice {
+
+class ProxyServer {
+ public:
+  struct Stats {
+    uint64_t connections_active = 0;
+    uint64_t connections_accepted = 0;
+    uint64_t requests = 0;
+  };
+
+  // `worker_index` seeds what must differ between workers (balancer phase, request ids).
+  ProxyServer(Loop& loop, uint32_t worker_index);
+  ~ProxyServer();  // precondition: drained or CloseAll was called
+  ProxyServer(const ProxyServer&) = delete;
+  ProxyServer& operator=(const ProxyServer&) = delete;
+
+  // Takes a listening descriptor over. Accepting starts when a snapshot has been adopted.
+  Status AddListener(int fd, const conf::ListenConfig& config);
+  // Stops accepting on that address after accepting what is queued; connections live on.
+  void RemoveListener(const SocketAddress& address);
+
+  // From now on new exchanges use `snapshot`. Between two loop turns, never blocks.
+  void Adopt(std::shared_ptr<const Snapshot> snapshot);
+
+  void SetAccessLog(std::unique_ptr<AccessLog> log);  // null turns it off
+  AccessLog* access_log();
+
+  // Stops accepting, announces the close on every connection (Connection: close), closes idle ones,
+  // and calls `done` once when the last exchange is over.
+  void Drain(std::function<void()> done);
+  // Ends every connection at once.
+  void CloseAll();
+
+  Stats stats() const;
+
+ private:
+  struct Core;
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace sluice

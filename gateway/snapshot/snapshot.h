@@ -1,0 +1,34 @@
+// All resources compiled into one immutable object. Built off the loop thread by every process that
+// needs it (workers to serve, the controller to rehearse, the command line to explain). An exchange
+// pins the snapshot that it started with; the last pin frees it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "conf/diagnostics.h"
+#include "conf/resources.h"
+#include "gateway/routing/router.h"
+
+namespace sluice {
+
+class Snapshot {
+ public:
+  // Null when `diagnostics` was added to.
+  static std::shared_ptr<const Snapshot> Make(std::shared_ptr<const conf::Config> config,
+                                              uint64_t revision, conf::Diagnostics& diagnostics);
+
+  const conf::Config& config() const { return *config_; }
+  const conf::GatewayConfig& gateway() const { return config_->gateway; }
+  const Router& router() const { return *router_; }
+  uint64_t revision() const { return revision_; }
+
+ private:
+  Snapshot() = default;
+
+  std::shared_ptr<const conf::Config> config_;
+  std::unique_ptr<const Router> router_;
+  uint64_t revision_ = 0;
+};
+
+}  // namespace sluice
