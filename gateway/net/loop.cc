@@ -9,7 +9,7 @@
 namespace sluice {
 namespace {
 
-constexpr size_t kReceiveBufferSize = 256 * 1024;
+constexpr size_t kReceiveBufferSize = 128 * 1024;
 
 struct OffLoopWork {
   uv_work_t request;
@@ -121,6 +121,18 @@ void Loop::RunOffLoop(std::function<void()> work, std::function<void()> done) {
 
 MonoTime Loop::now() const {
   return MonoTime(milliseconds(uv_now(raw_.get())));
+}
+
+LentPieces* Loop::TakePieces() {
+  if (free_pieces_.empty()) return new LentPieces();
+  LentPieces* pieces = free_pieces_.back().release();
+  free_pieces_.pop_back();
+  return pieces;
+}
+
+void Loop::GivePieces(LentPieces* pieces) {
+  pieces->count = 0;
+  free_pieces_.emplace_back(pieces);
 }
 
 void Loop::FlushDirty() {

@@ -3,6 +3,9 @@
 // everything on it is used from its thread only, except Post.
 #pragma once
 
+#include <sys/uio.h>
+
+#include <array>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -21,6 +24,14 @@ struct uv_loop_s;
 namespace sluice {
 
 class Stream;
+
+// Bytes lent to one stream during a callback. Few streams have output at one time, so the loop
+// keeps these for all of them.
+struct LentPieces {
+  static constexpr size_t kMaximum = 32;
+  std::array<iovec, kMaximum> pieces;
+  size_t count = 0;
+};
 
 class Loop {
  public:
@@ -54,6 +65,9 @@ class Loop {
   friend class Stream;
   struct Handles;
 
+  LentPieces* TakePieces();
+  void GivePieces(LentPieces* pieces);
+
   Loop();
   void RunPosted();
 
@@ -63,6 +77,7 @@ class Loop {
   Arena scratch_{64 * 1024};
   std::vector<char> receive_buffer_;
   IntrusiveList<Stream> dirty_;
+  std::vector<std::unique_ptr<LentPieces>> free_pieces_;
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
 };

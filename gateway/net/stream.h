@@ -4,13 +4,10 @@
 // may free the memory when OnClosed has been called, never before.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
-
-#include <sys/uio.h>
 
 #include "gateway/base/address.h"
 #include "gateway/base/buffer.h"
@@ -28,7 +25,8 @@ class StreamObserver {
   virtual void OnRead(std::string_view bytes) = 0;  // lent until the callback ends
   virtual void OnEof() = 0;                         // the peer sends no more
   virtual void OnStreamError(int error_number) = 0;  // reading or writing failed; Close it
-  virtual void OnWritable() = 0;  // output that was above the high watermark has drained
+  virtual void OnBlocked() = 0;   // the peer does not take more: stop producing until OnWritable
+  virtual void OnWritable() = 0;  // what was blocked has drained
   virtual void OnClosed() = 0;
 
  protected:
@@ -37,7 +35,7 @@ class StreamObserver {
 
 class Stream : public ListNode<Stream> {
  public:
-  // Output waiting above the high watermark means: stop producing until OnWritable.
+  // Output waiting above it after a flush means: stop producing (OnBlocked) until OnWritable.
   static constexpr size_t kHighWatermark = 64 * 1024;
 
   Stream(Loop& loop, StreamObserver& observer);
@@ -50,15 +48,18 @@ class Stream : public ListNode<Stream> {
   // literals). Dropped after Close.
   void Send(std::string_view bytes);
   size_t unsent() const { return unsent_; }
-  bool is_congested() const { return unsent_ > kHighWatermark; }
+  // As unsent, but falls with every byte that the kernel takes of a blocked write: for send timeouts.
+  size_t unsent_now() const;
 
+  // Also makes later reads smaller: whoever gets the bytes cannot keep up.
   void PauseReading();
   void ResumeReading();
   bool is_reading() const { return reading_; }
 
-  void ShutdownWrite();  // FIN after what is unsent
-  void Close();          // drops what is unsent
-  void CloseWithReset();  // RST, for an abort that the peer must notice
+  void ShutdownWrite();    // FIN after what is unsent
+  void CloseAfterFlush();  // Close when everything has been given to the kernel
+  void Close();            // drops what is unsent
+  void CloseWithReset();   // RST, for an abort that the peer must notice
   bool is_open() const { return state_ == State::kOpen; }
   bool is_closed() const { return state_ == State::kClosed; }
 
@@ -71,32 +72,35 @@ class Stream : public ListNode<Stream> {
   friend class Loop;
   enum class State : uint8_t { kIdle, kConnecting, kOpen, kClosing, kClosed };
   struct Backend;
-  static constexpr size_t kMaxPieces = 16;
 
   void Flush();
+  bool SendNow();  // false: the stream failed
+  void WaitForPeer();
   void StartReading();
-  void WriteLater(size_t already_sent);
-  void ContinueWriting();
-  void OnReadable(ptrdiff_t count, const char* bytes);
+  void OnReadable(ptrdiff_t count);
+  void OnConnectDone(int status);
   void OnWritten(int status);
-  void Fail(int error_number);
+  void Drained();
+  void Fail(int uv_error);
+  void DropOutput();
 
   Loop& loop_;
   StreamObserver& observer_;
   std::unique_ptr<Backend> backend_;
   State state_ = State::kIdle;
   bool reading_ = false;
-  bool writing_ = false;           // the backend waits for the socket to take `in_flight_`
-  bool was_congested_ = false;
+  bool writing_ = false;  // the backend waits until the socket takes in_flight_
+  bool blocked_ = false;  // OnBlocked was called
   bool shutdown_due_ = false;
-  uint8_t pieces_ = 0;
-  uint32_t read_size_ = 64 * 1024;
-  size_t unsent_ = 0;
+  bool close_due_ = false;
+  bool slow_reader_ = false;  // who gets these bytes could not keep up: read small pieces only
+  uint32_t read_size_;
+  LentPieces* lent_ = nullptr;  // queued by Send, not yet flushed
+  size_t unsent_ = 0;           // lent, in flight and waiting
+  Buffer in_flight_;            // given to the backend
+  Buffer waiting_;              // behind it, or until connected
   uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
-  std::array<iovec, kMaxPieces> lent_;  // queued by Send, not yet flushed
-  Buffer in_flight_;                    // given to the backend
-  Buffer waiting_;                      // behind it
 };
 
 }  // namespace sluice

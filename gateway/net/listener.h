@@ -1,0 +1,48 @@
+// A listening socket of a worker: accepts and hands descriptors on. When descriptors run out it
+// pauses instead of spinning; the queue waits in the kernel. Owned by whoever serves the socket;
+// destroying it closes the worker's copy of the descriptor.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "gateway/base/address.h"
+#include "gateway/base/result.h"
+#include "gateway/net/loop.h"
+
+namespace sluice {
+
+class Listener {
+ public:
+  // Gets a connected, non-blocking descriptor and must take it over.
+  using OnAccept = std::function<void(int fd, const SocketAddress& peer)>;
+
+  // Takes `fd`, a listening socket, over. Starts paused: call Resume.
+  static Result<std::unique_ptr<Listener>> Make(Loop& loop, int fd, const SocketAddress& address,
+                                                OnAccept on_accept);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  void Pause();
+  void Resume();
+  const SocketAddress& address() const { return address_; }
+
+  // Accepts what is queued now (before the listener is closed for good).
+  void AcceptQueued();
+
+ private:
+  struct Handle;
+  Listener(Loop& loop, int fd, const SocketAddress& address, OnAccept on_accept);
+
+  bool AcceptOne();  // false: nothing is queued, or no descriptor is free
+
+  Loop& loop_;
+  const int fd_;
+  const SocketAddress address_;
+  const OnAccept on_accept_;
+  Handle* handle_ = nullptr;
+  MonoTime last_warning_{};
+};
+
+}  // namespace sluice
