@@ -1,6 +1,6 @@
 // Small owners of one libuv handle each, for the parts that are not the data path: signals, timers,
-// file descriptors, file changes. Each calls its function on the loop's thread; destroying the owner
-// stops the calls at once (the handle itself is reaped by the loop later).
+// file descriptors, file changes. Each calls its function on the loop's thread; destroying the
+// owner stops the calls at once (the handle itself is reaped by the loop later).
 #pragma once
 
 #include <functional>
@@ -17,7 +17,7 @@ class Timer {
  public:
   explicit Timer(Loop& loop);
   ~Timer();
-  void Start(Duration delay, std::function<void()> on_fire);             // once
+  void Start(Duration delay, std::function<void()> on_fire);  // once
   void StartRepeating(Duration interval, std::function<void()> on_fire);
   void Stop();
 
@@ -36,7 +36,8 @@ class SignalWatcher {
   Handle* handle_;
 };
 
-// Calls when `fd` is readable (or hung up). The descriptor stays the caller's and must outlive this.
+// Calls when `fd` is readable (or hung up). The descriptor stays the caller's and must outlive
+// this.
 class ReadableWatcher {
  public:
   static Result<std::unique_ptr<ReadableWatcher>> Make(Loop& loop, int fd,
