@@ -1,0 +1,273 @@
+#!/usr/bin/python3
+"""Measures Sluice against nginx and HAProxy; bench/README.md tells the method.
+
+Every figure is CPU time of the proxy's processes per completed request, as a ratio to nginx in the
+same round, because requests per second on one machine are those of the generator.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+
+from measure import (Load, MallocCounter, idle_connection_bytes, syscalls_per_request, under_load)
+from servers import Haproxy, Nginx, NginxLargeBuffers, Origin, Sluice
+
+ROUTES = 10_000
+MAX_STEAL = 0.02
+MAX_SPREAD = 0.05
+
+
+@dataclass(frozen=True)
+class Work:
+    title: str
+    load: Load
+    target: float  # at most, Sluice's cost over the reference's
+    servers: tuple = ("nginx", "haproxy", "sluice")  # the first one is the reference
+
+
+def works(directory):
+    script = os.path.join(directory, "routes.lua")
+    with open(script, "w") as file:
+        # Requests are formatted once: the generator's CPU is the busier one.
+        file.write(f"""local all, next_one = {{}}, 0
+function init(args)
+  for i = 1, {ROUTES - 1} do all[i] = wrk.format("GET", "/service-" .. (i * 7919) % {ROUTES - 1} .. "/items") end
+end
+function request()
+  next_one = next_one % #all + 1
+  return all[next_one]
+end
+""")
+    return {
+        "small": Work("small GET, keep-alive, 64 connections", Load("/small"), 0.85),
+        "10k": Work("10 KB reply", Load("/10k"), 0.80),
+        "1m": Work("1 MB reply", Load("/1m"), 0.40),
+        "close": Work("new connection for each request",
+                      Load("/small", headers=("Connection: close",)), 0.95),
+        "routes": Work("10,000 routes against 1 route", Load("/", script=script), 1.03,
+                       ("sluice", "sluice 10k")),
+        "1m-buffers": Work("1 MB reply, nginx with 64 KB buffers", Load("/1m"), None,
+                           ("nginx 64k", "haproxy", "sluice")),
+    }
+
+
+def start_server(name, root, origin, sluice, environment=None):
+    made = {
+        "nginx": lambda: Nginx(root, origin),
+        "nginx 64k": lambda: NginxLargeBuffers(root, origin),
+        "haproxy": lambda: Haproxy(root, origin),
+        "sluice": lambda: Sluice(root, origin, sluice),
+        "sluice 10k": lambda: Sluice(root, origin, sluice, ROUTES),
+    }[name]()
+    try:
+        return made.start(environment)
+    except BaseException:
+        made.stop()
+        raise
+
+
+def quantile(values, q):
+    ordered = sorted(values)
+    position = q * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def interleave(servers, work, rounds, seconds):
+    """A B C A B C …: one more round than asked for, the first is dropped. A round with steal is
+    measured again, at most as often as there are rounds."""
+    samples, repeats = [], rounds
+    while len(samples) < rounds + 1:
+        taken = {name: under_load(server, work.load, seconds) for name, server in servers.items()}
+        if max(sample.steal for sample in taken.values()) > MAX_STEAL and repeats > 0:
+            repeats -= 1
+            continue
+        samples.append(taken)
+    return samples[1:]
+
+
+def summarise(work, samples):
+    names = list(samples[0])
+    result = {"title": work.title, "target": work.target, "reference": names[0], "servers": {},
+              "remarks": []}
+    for name in names:
+        taken = [one[name] for one in samples]
+        ratios = [one[name].cpu_us / one[names[0]].cpu_us for one in samples]
+        result["servers"][name] = {
+            "ratio": statistics.median(ratios),
+            "low": quantile(ratios, 0.2), "high": quantile(ratios, 0.8),
+            "cpu_us": statistics.median(sample.cpu_us for sample in taken),
+            "utilisation": statistics.median(sample.utilisation for sample in taken),
+            "rate": statistics.median(sample.rate for sample in taken),
+            "samples": [asdict(sample) for sample in taken],
+        }
+        errors = sum(sample.errors for sample in taken)
+        if errors:
+            result["remarks"].append(f"{name}: {errors} failed requests")
+        spread = quantile(ratios, 0.8) - quantile(ratios, 0.2)
+        if spread > MAX_SPREAD * statistics.median(ratios):
+            result["remarks"].append(f"{name}: 20-80 % range above 5 %, repeat the run")
+        if max(sample.steal for sample in taken) > MAX_STEAL:
+            result["remarks"].append(f"{name}: steal above 2 %, repeat the run")
+        if max(sample.softirq_leak for sample in taken) > 0.02:
+            result["remarks"].append(f"{name}: ksoftirqd/0 ran: some cost is not counted")
+    return result
+
+
+def measure_work(work, root, origin, options):
+    names = [name for name in work.servers if options.sluice or not name.startswith("sluice")]
+    if len(names) < 2:
+        return None
+    servers = {}
+    try:
+        for name in names:
+            servers[name] = start_server(name, root, origin, options.sluice)
+        return summarise(work, interleave(servers, work, options.rounds, options.seconds))
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+def for_each_proxy(root, origin, options, measure, environment=None):
+    result = {}
+    for name in ("nginx", "haproxy", "sluice"):
+        if name == "sluice" and not options.sluice:
+            continue
+        server = start_server(name, root, origin, options.sluice, environment)
+        try:
+            result[name] = measure(server)
+        finally:
+            server.stop()
+    return result
+
+
+def ratio_text(entry):
+    return f"{entry['ratio']:.2f} ({entry['low']:.2f}-{entry['high']:.2f})"
+
+
+def print_work(result):
+    servers = result["servers"]
+    ours = next((name for name in ("sluice 10k", "sluice") if name in servers), None)
+    target = "-" if result["target"] is None else f"{result['target']:.2f}"
+    verdict = ""
+    if ours and result["target"] is not None:
+        over = servers[ours]["ratio"] / result["target"] - 1
+        verdict = "met" if over <= 0 else f"missed by {over:.0%}"
+    print(f"| {result['title']} | {target} "
+          f"| {ratio_text(servers[ours]) if ours else '-'} "
+          f"| {ratio_text(servers['haproxy']) if 'haproxy' in servers else '-'} "
+          f"| {' / '.join(f'''{entry['cpu_us']:.2f}''' for entry in servers.values())} "
+          f"| {' / '.join(f'''{entry['utilisation']:.0%}''' for entry in servers.values())} "
+          f"| {verdict} |", flush=True)
+    for remark in result["remarks"]:
+        print(f"    {remark}", flush=True)
+
+
+def print_idle(idle):
+    ratio = {name: value / idle["nginx"] for name, value in idle.items()}
+    ours = f"{ratio['sluice']:.2f}" if "sluice" in ratio else "-"
+    verdict = "" if "sluice" not in ratio else (
+        "met" if ratio["sluice"] <= 1.0 else f"missed by {ratio['sluice'] - 1:.0%}")
+    print(f"| one idle keep-alive connection, user memory | 1.00 | {ours} | {ratio['haproxy']:.2f} "
+          f"| {' / '.join(f'{value:.0f} B' for value in idle.values())} | - | {verdict} |", flush=True)
+
+
+def print_calls(calls):
+    print("\nCalls per request, keep-alive, small GET (data: read, write and their kin)\n")
+    print("| proxy | data | of these failed | epoll_ctl | epoll_wait | others | mallocs |")
+    print("|---|---|---|---|---|---|---|")
+    for name, entry in calls.items():
+        others = ", ".join(f"{call} {rate:.2f}" for call, rate in entry["other"].items()) or "0"
+        print(f"| {name} | {entry['data']:.2f} | {entry['data errors']:.2f} "
+              f"| {entry['epoll_ctl']:.3f} | {entry['epoll_wait']:.2f} | {others} "
+              f"| {entry['mallocs']:.3f} |", flush=True)
+
+
+def measure_calls(root, origin, options):
+    calls = for_each_proxy(root, origin, options,
+                           lambda server: syscalls_per_request(server, "/small"))
+    counter = MallocCounter(root)
+    mallocs = for_each_proxy(root, origin, options,
+                             lambda server: counter.per_request(server, "/small"),
+                             counter.environment)
+    for name in calls:
+        calls[name]["mallocs"] = mallocs[name]
+    return calls
+
+
+def parse_options():
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--works", default="small,10k,1m,close,routes,idle,calls",
+                        help="comma-separated; also: 1m-buffers (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=6, help="besides the dropped one")
+    parser.add_argument("--seconds", type=int, default=3, help="of load for a proxy and round")
+    parser.add_argument("--idle", type=int, default=10_000, help="idle connections")
+    parser.add_argument("--json", help="write every sample to this file")
+    parser.add_argument("--sluice", default=os.path.join(top, "build/release/sluice"),
+                        help="binary; empty: nginx and HAProxy only (default: %(default)s)")
+    options = parser.parse_args()
+    if options.sluice and not os.access(options.sluice, os.X_OK):
+        parser.error(f"{options.sluice} is not there: run './dev build release' first")
+    if options.sluice:
+        options.sluice = os.path.abspath(options.sluice)
+    if options.rounds < 1 or options.seconds < 1:
+        parser.error("--rounds and --seconds expect at least 1")
+    if len(os.sched_getaffinity(0)) < 2:
+        parser.error("needs two CPUs: one for the proxy, one for the generator and the origin")
+    return parser, options
+
+
+def run(options, wanted, known, root, results):
+    origin = Origin(root)
+    try:
+        origin.start()
+        print("| work | target | Sluice / nginx | HAProxy / nginx | CPU µs per request "
+              "| utilisation | |\n|---|---|---|---|---|---|---|", flush=True)
+        for name in wanted:
+            if name in known:
+                result = measure_work(known[name], root, origin, options)
+                if result:
+                    results["works"][name] = result
+                    print_work(result)
+        if "idle" in wanted:
+            results["idle"] = for_each_proxy(
+                root, origin, options,
+                lambda server: idle_connection_bytes(server, "/small", options.idle))
+            print_idle(results["idle"])
+        if "calls" in wanted:
+            results["calls"] = measure_calls(root, origin, options)
+            print_calls(results["calls"])
+    finally:
+        origin.stop()
+
+
+def main():
+    parser, options = parse_options()
+    root = tempfile.mkdtemp(prefix="sluice-bench-", dir="/dev/shm")
+    os.chmod(root, 0o755)
+    results = {"rounds": options.rounds, "seconds": options.seconds, "kernel": os.uname().release,
+               "works": {}}
+    try:
+        known = works(root)
+        wanted = [name for name in options.works.split(",") if name]
+        unknown = [name for name in wanted if name not in known and name not in ("idle", "calls")]
+        if unknown:
+            parser.error(f"unknown work {unknown[0]!r}: expected one of {', '.join(known)}, idle, calls")
+        run(options, wanted, known, root, results)
+        if options.json:
+            with open(options.json, "w") as file:
+                json.dump(results, file, indent=1)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
