@@ -137,12 +137,19 @@ def check_names(tree):
 
 
 def _check_namespace(path, code):
-    """A file declares in sluice (gateway/) or in sluice::<top folder>; others only forward."""
+    """A file declares in sluice (gateway/) or in sluice::<top folder>, or inside these."""
     top = path.split("/")[0]
-    expected = "sluice" if top == "gateway" else f"sluice::{top}"
+    expected = ["sluice"] if top == "gateway" else ["sluice", top]
     found = re.findall(r"^namespace\s+(sluice[\w:]*)\s*\{", code, re.MULTILINE)
-    if found and expected not in found:
-        yield f"{path}:1: expected namespace {expected}, found {', '.join(found)}"
+
+    def fits(namespace):
+        parts = namespace.split("::")
+        depth = len(expected)
+        return parts[:depth] == expected and (
+            top != "gateway" or parts[1:2] == [] or parts[1] not in rules.TOP_FOLDERS)
+
+    if found and not any(fits(namespace) for namespace in found):
+        yield f"{path}:1: expected namespace {'::'.join(expected)}, found {', '.join(found)}"
 
 
 def check_readmes(tree):

@@ -205,6 +205,8 @@ class NamesTest(unittest.TestCase):
         self.assertTrue(self.check("gateway/proxy/UpstreamPool.h", ""))
 
     def test_namespace_is_the_top_folder(self):
+        self.assertTrue(self.check("gateway/net/x.h", "namespace sluice::conf {\n}\n"))
+        self.assertEqual(self.check("gateway/http/x.h", "namespace sluice::ascii {\n}\n"), [])
         self.assertTrue(self.check("balancer/x.h", "namespace sluice {\n}\n"))
         self.assertEqual(self.check("balancer/x.h", "namespace sluice::balancer {\n}\n"), [])
         self.assertEqual(self.check("gateway/net/x.h",
