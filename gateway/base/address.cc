@@ -1,11 +1,12 @@
 #include "gateway/base/address.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/un.h>
-
-#include <cstddef>
-#include <cstring>
 
 #include "gateway/base/text.h"
 
@@ -13,6 +14,17 @@ namespace sluice {
 namespace {
 
 constexpr std::array<uint8_t, 12> kMappedPrefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+// The address with everything after its first `prefix` bits cleared.
+IpAddress Masked(const IpAddress& ip, uint64_t prefix) {
+  std::array<uint8_t, 16> bytes{};
+  std::memcpy(bytes.data(), ip.bytes(), ip.size());
+  for (size_t i = 0; i < ip.size(); ++i) {
+    const uint64_t kept = prefix > i * 8 ? std::min<uint64_t>(prefix - i * 8, 8) : 0;
+    bytes[i] = static_cast<uint8_t>(bytes[i] & (0xff00U >> kept));
+  }
+  return IpAddress::FromBytes(bytes.data(), ip.size());
+}
 
 }  // namespace
 
@@ -30,6 +42,7 @@ IpAddress IpAddress::FromBytes(const uint8_t* bytes, size_t size) {
 std::optional<IpAddress> IpAddress::Parse(std::string_view text) {
   char buffer[INET6_ADDRSTRLEN];
   if (text.empty() || text.size() >= sizeof(buffer)) return std::nullopt;
+  if (text.find('\0') != std::string_view::npos) return std::nullopt;  // would end the C string
   std::memcpy(buffer, text.data(), text.size());
   buffer[text.size()] = '\0';
   uint8_t bytes[16];
@@ -39,35 +52,51 @@ std::optional<IpAddress> IpAddress::Parse(std::string_view text) {
 }
 
 std::string IpAddress::ToString() const {
-  if (is_none()) return {};
+  std::string out;
+  AppendTo(out);
+  return out;
+}
+
+void IpAddress::AppendTo(std::string& out) const {
+  if (is_none()) return;
+  if (is_v4()) {  // inet_ntop goes through sprintf, ten times as long
+    for (size_t i = 0; i < 4; ++i) {
+      if (i > 0) out += '.';
+      AppendDecimal(out, bytes_[i]);
+    }
+    return;
+  }
   char buffer[INET6_ADDRSTRLEN];
-  inet_ntop(is_v4() ? AF_INET : AF_INET6, bytes_.data(), buffer, sizeof(buffer));
-  return buffer;
+  out += inet_ntop(AF_INET6, bytes_.data(), buffer, sizeof(buffer));
 }
 
 Result<Cidr> Cidr::Make(std::string_view text) {
   const size_t slash = text.find('/');
   const auto ip = IpAddress::Parse(text.substr(0, slash));
   const auto fail = [&] {
-    return GatewayError(ErrorCode::kInvalidConfig,
-                        "expected an IP address or a range as 10.0.0.0/8, got \"" +
-                            std::string(text) + "\"");
+    return GatewayError(
+        ErrorCode::kInvalidConfig,
+        "expected an IP address or a range as 10.0.0.0/8, got \"" + std::string(text) + "\"");
   };
   if (!ip) return fail();
   Cidr range;
-  range.base_ = *ip;
   const uint64_t bits = ip->size() * 8;
-  range.prefix_ = static_cast<uint8_t>(bits);
+  // A mapped range (::ffff:10.0.0.0/104) counts the 96 bits of the mapping too.
+  const bool mapped = ip->is_v4() && text.substr(0, slash).find(':') != std::string_view::npos;
+  const uint64_t extra = mapped ? 96 : 0;
+  uint64_t prefix = bits;
   if (slash != std::string_view::npos) {
-    const auto prefix = ParseDecimal(text.substr(slash + 1));
-    if (!prefix || *prefix > bits) return fail();
-    range.prefix_ = static_cast<uint8_t>(*prefix);
+    const auto number = ParseDecimal(text.substr(slash + 1));
+    if (!number || *number < extra || *number > bits + extra) return fail();
+    prefix = *number - extra;
   }
+  range.prefix_ = static_cast<uint8_t>(prefix);
+  range.base_ = Masked(*ip, prefix);
   return range;
 }
 
 bool Cidr::Contains(const IpAddress& address) const {
-  if (address.size() != base_.size()) return false;
+  if (address.is_none() || address.size() != base_.size()) return false;
   const size_t whole = prefix_ / 8;
   if (std::memcmp(address.bytes(), base_.bytes(), whole) != 0) return false;
   const int rest = prefix_ % 8;
@@ -102,14 +131,15 @@ SocketAddress SocketAddress::FromIp(const IpAddress& ip, uint16_t port) {
 
 Result<SocketAddress> SocketAddress::Make(std::string_view text) {
   const auto fail = [&](std::string_view expected) {
-    return GatewayError(ErrorCode::kInvalidConfig, "expected " + std::string(expected) + ", got \"" +
-                                                       std::string(text) + "\"");
+    return GatewayError(ErrorCode::kInvalidConfig, "expected " + std::string(expected) +
+                                                       ", got \"" + std::string(text) + "\"");
   };
   if (text.starts_with("unix:")) {
     const std::string_view path = text.substr(5);
     sockaddr_un raw{};
     raw.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof(raw.sun_path)) {
+    if (path.empty() || path.size() >= sizeof(raw.sun_path) ||
+        path.find('\0') != std::string_view::npos) {
       return fail("unix: and a path of 1 to 107 bytes");
     }
     std::memcpy(raw.sun_path, path.data(), path.size());

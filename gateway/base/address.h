@@ -1,8 +1,6 @@
 // IP addresses, CIDR ranges and socket addresses (IPv4, IPv6, UNIX path) as small values.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -10,11 +8,14 @@
 #include <string>
 #include <string_view>
 
+#include <sys/socket.h>
+
 #include "gateway/base/result.h"
 
 namespace sluice {
 
-// An IPv4 or IPv6 address; IPv4-mapped IPv6 is stored as IPv4, so that rules cannot be side-stepped.
+// An IPv4 or IPv6 address; IPv4-mapped IPv6 is stored as IPv4, so that rules cannot be
+// side-stepped.
 class IpAddress {
  public:
   IpAddress() = default;  // none()
@@ -26,6 +27,7 @@ class IpAddress {
   size_t size() const { return size_; }  // 0, 4 or 16
   const uint8_t* bytes() const { return bytes_.data(); }
   std::string ToString() const;
+  void AppendTo(std::string& out) const;  // the same text, without an allocation of its own
 
   friend bool operator==(const IpAddress&, const IpAddress&) = default;
 
@@ -57,8 +59,8 @@ class SocketAddress {
 
   bool is_unix() const { return family() == AF_UNIX; }
   int family() const { return reinterpret_cast<const sockaddr*>(&storage_)->sa_family; }
-  IpAddress ip() const;      // none for UNIX sockets
-  uint16_t port() const;     // 0 for UNIX sockets
+  IpAddress ip() const;           // none for UNIX sockets
+  uint16_t port() const;          // 0 for UNIX sockets
   std::string_view path() const;  // empty unless UNIX
   const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t raw_size() const { return size_; }

@@ -1,5 +1,6 @@
 #include "gateway/base/json_writer.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -30,15 +31,29 @@ size_t Utf8Length(std::string_view text) {
   return 0;
 }
 
+// Written as it is: printable ASCII but the quote and the backslash.
+bool IsPlain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
+
 void AppendEscaped(std::string& out, char c) {
   constexpr std::string_view kHex = "0123456789abcdef";
   switch (c) {
-    case '"': out += "\\\""; return;
-    case '\\': out += "\\\\"; return;
-    case '\n': out += "\\n"; return;
-    case '\r': out += "\\r"; return;
-    case '\t': out += "\\t"; return;
-    default: break;
+    case '"':
+      out += "\\\"";
+      return;
+    case '\\':
+      out += "\\\\";
+      return;
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
+    default:
+      break;
   }
   const auto byte = static_cast<unsigned char>(c);
   out += "\\u00";
@@ -90,16 +105,19 @@ JsonWriter& JsonWriter::String(std::string_view value) {
   Comma();
   out_ += '"';
   while (!value.empty()) {
-    const auto byte = static_cast<unsigned char>(value.front());
+    const auto special = std::find_if_not(value.begin(), value.end(), IsPlain);
+    const auto plain = static_cast<size_t>(special - value.begin());
+    out_.append(value.data(), plain);
+    value.remove_prefix(plain);
+    if (value.empty()) break;
     size_t length = 1;
-    if (byte >= 0x80) {
-      length = Utf8Length(value);
-      out_ += length == 0 ? kReplacement : value.substr(0, length);
-      if (length == 0) length = 1;
-    } else if (byte < 0x20 || byte == '"' || byte == '\\' || byte == 0x7f) {
+    if (static_cast<unsigned char>(value.front()) < 0x80) {
       AppendEscaped(out_, value.front());
+    } else if (const size_t sequence = Utf8Length(value); sequence > 0) {
+      length = sequence;
+      out_ += value.substr(0, length);
     } else {
-      out_ += value.front();
+      out_ += kReplacement;
     }
     value.remove_prefix(length);
   }

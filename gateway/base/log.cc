@@ -1,17 +1,19 @@
 #include "gateway/base/log.h"
 
-#include <unistd.h>
-
 #include <array>
+#include <atomic>
+
+#include <unistd.h>
 
 #include "gateway/base/time.h"
 
 namespace sluice {
 namespace {
 
+// Level and descriptor are read by other threads too: the access log's writer, work off the loop.
 struct LogState {
-  LogLevel level = LogLevel::kInfo;
-  int fd = STDERR_FILENO;
+  std::atomic<LogLevel> level = LogLevel::kInfo;
+  std::atomic<int> fd = STDERR_FILENO;
   std::string role = "sluice";
 };
 
@@ -52,7 +54,7 @@ void SetLogOutput(int fd) { State().fd = fd; }
 void SetLogRole(std::string_view role) { State().role = role; }
 
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  const LogState& state = State();
+  LogState& state = State();
   if (level < state.level || level >= LogLevel::kOff) return;
   std::string line = FormatIso8601(WallNow());
   line += ' ';

@@ -29,11 +29,13 @@ void SetLogLevel(LogLevel level);
 LogLevel GetLogLevel();
 
 // Where lines go (default: standard error) and who writes them: "master", "worker-0". The
-// descriptor stays the caller's.
+// descriptor stays the caller's; to reopen a file, dup2 the new one over it, since another thread
+// may be writing. The role is set once, before there are threads.
 void SetLogOutput(int fd);
 void SetLogRole(std::string_view role);
 
-// Never blocks for more than one write, never fails: a line that cannot be written is dropped.
+// Never blocks for more than one write, never fails: a line that cannot be written is dropped. From
+// any thread.
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
 
 }  // namespace sluice
