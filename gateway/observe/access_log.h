@@ -18,24 +18,24 @@ namespace sluice {
 // Everything that is known of an exchange when it ends. Views need to live during Write only.
 struct AccessRecord {
   const RequestView* request = nullptr;  // its head may be empty when the request was malformed
-  int status = 0;                 // sent to the client; 499 when it went away before
+  int status = 0;                        // sent to the client; 499 when it went away before
   ErrorCode reason = ErrorCode::kNone;
-  uint64_t bytes_in = 0;          // request head and body as received
-  uint64_t bytes_out = 0;         // response head and body as sent
+  uint64_t bytes_in = 0;   // request head and body as received
+  uint64_t bytes_out = 0;  // response head and body as sent
   uint64_t body_bytes_out = 0;
-  std::string_view route_id;      // empty: none
+  std::string_view route_id;  // empty: none
   std::string_view upstream_key;
-  std::string_view node;          // address:port of the last attempt
-  int upstream_status = 0;        // 0: none came
+  std::string_view node;    // address:port of the last attempt
+  int upstream_status = 0;  // 0: none came
   uint32_t attempts = 0;
-  uint64_t request_number = 1;    // on this connection
+  uint64_t request_number = 1;  // on this connection
   uint64_t connection_id = 0;
-  uint64_t id_high = 0;           // 128-bit request id
+  uint64_t id_high = 0;  // 128-bit request id
   uint64_t id_low = 0;
   Duration total{};
-  Duration connect{};             // to establish the upstream connection; zero when reused
-  Duration ttfb{};                // until the upstream's head
-  Duration upstream{};            // spent waiting for the upstream in all
+  Duration connect{};   // to establish the upstream connection; zero when reused
+  Duration ttfb{};      // until the upstream's head
+  Duration upstream{};  // spent waiting for the upstream in all
 };
 
 class AccessLogFormat {
@@ -47,13 +47,13 @@ class AccessLogFormat {
   AccessLogFormat& operator=(AccessLogFormat&&) noexcept;
 
   // Appends one line with its newline. Bytes from the client are escaped: no line can be forged.
+  // From one thread only: the text of the current second is cached.
   void Append(std::string& out, const AccessRecord& record, WallTime now) const;
 
  private:
-  struct Piece;
-  struct Pieces;
-  AccessLogFormat();
-  std::unique_ptr<Pieces> pieces_;
+  struct Compiled;
+  explicit AccessLogFormat(std::unique_ptr<Compiled> compiled);
+  std::unique_ptr<Compiled> compiled_;
 };
 
 class AccessLog {
