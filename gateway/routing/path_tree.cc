@@ -1,0 +1,67 @@
+#include "gateway/routing/path_tree.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace sluice {
+
+uint32_t PathTree::Add(std::span<const Key> keys) {
+  const auto root = static_cast<uint32_t>(nodes_.size());
+  nodes_.emplace_back();
+  first_bytes_.push_back('\0');
+  std::vector<Work> todo = {{root, 0, keys.size(), 0}};
+  while (!todo.empty()) {
+    const Work work = todo.back();
+    todo.pop_back();
+    Fill(work, keys, todo);
+  }
+  return root;
+}
+
+void PathTree::Fill(const Work& work, std::span<const Key> keys, std::vector<Work>& todo) {
+  // Sorted keys have in common what the first and the last have in common.
+  const std::string_view low = keys[work.first].text;
+  const std::string_view high = keys[work.last - 1].text;
+  size_t end = work.depth;
+  while (end < low.size() && end < high.size() && low[end] == high[end]) ++end;
+
+  Node node = nodes_[work.node];
+  node.label = low.data() + work.depth;
+  node.label_size = static_cast<uint16_t>(end - work.depth);
+  size_t next = work.first;
+  if (low.size() == end) node.value = keys[next++].value;
+  node.first_child = static_cast<uint32_t>(nodes_.size());
+  const uint32_t shorter = node.value == kNone ? node.shorter : work.node;
+  while (next < work.last) {
+    const char byte = keys[next].text[end];
+    size_t last = next + 1;
+    while (last < work.last && keys[last].text[end] == byte) ++last;
+    todo.push_back({static_cast<uint32_t>(nodes_.size()), next, last, end});
+    nodes_.emplace_back();
+    nodes_.back().shorter = shorter;
+    first_bytes_.push_back(byte);
+    ++node.children;
+    next = last;
+  }
+  nodes_[work.node] = node;
+}
+
+uint32_t PathTree::FindLongest(uint32_t root, std::string_view path) const {
+  uint32_t longest = kNone;
+  for (uint32_t index = root;;) {
+    const Node& node = nodes_[index];
+    if (path.size() < node.label_size ||
+        std::memcmp(path.data(), node.label, node.label_size) != 0) {
+      return longest;
+    }
+    path.remove_prefix(node.label_size);
+    if (node.value != kNone) longest = index;
+    if (path.empty() || node.children == 0) return longest;
+    const char* children = first_bytes_.data() + node.first_child;
+    const void* child = std::memchr(children, path.front(), node.children);
+    if (child == nullptr) return longest;
+    index = node.first_child + static_cast<uint32_t>(static_cast<const char*>(child) - children);
+  }
+}
+
+}  // namespace sluice
