@@ -20,10 +20,12 @@ struct Node {
 
   Kind kind = Kind::kNull;
   bool boolean = false;
+  bool plain = false;   // a scalar that stood in YAML without quotes
+  bool broken = false;  // its substitution failed, which was diagnosed: say no more about it
   int64_t integer = 0;
-  double number = 0;        // also set for kInteger
-  std::string text;         // kString: the value; other scalars: as written
-  std::vector<Node> items;  // kList
+  double number = 0;           // also set for kInteger
+  std::string text;            // kString: the value; other scalars: as written
+  std::vector<Node> items;     // kList
   std::vector<Entry> entries;  // kMap, in source order, keys unique
   Position position;
 
@@ -40,6 +42,10 @@ struct Entry {
 };
 
 std::string_view KindName(Node::Kind kind);  // "a map", "a list", "text", …
+
+// What a plain scalar means in the YAML 1.2 core schema. `number` is infinite or NaN for .inf, .nan
+// and what no double can hold.
+Node ReadPlainScalar(std::string text, Position position);
 
 struct TreeLimits {
   size_t bytes = 64 * 1024 * 1024;

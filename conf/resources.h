@@ -53,7 +53,7 @@ struct LimitConfig {
 };
 
 struct GatewayConfig {
-  int workers = 0;  // 0: auto
+  int workers = 0;   // 0: auto
   std::string user;  // empty: stay who we are (www-data when started as root)
   std::vector<ListenConfig> listen;
   std::string control = "/run/sluice/control.sock";
@@ -62,7 +62,7 @@ struct GatewayConfig {
   AccessLogConfig access_log;
   ErrorLogConfig error_log;
   std::vector<Cidr> trusted_proxies;
-  std::string via;  // pseudonym for the Via field; empty: no Via
+  std::string via;                    // pseudonym for the Via field; empty: no Via
   uint64_t client_max_body_size = 0;  // 0: no limit
   TimeoutConfig timeouts;
   LimitConfig limits;
@@ -94,9 +94,9 @@ struct UpstreamConfig {
   std::string scheme = "http";
   std::vector<NodeConfig> nodes;
   PassHost pass_host = PassHost::kPass;
-  std::string upstream_host;            // kRewrite
-  std::optional<uint32_t> retries;      // default: number of nodes - 1
-  Duration retry_timeout{};             // zero: no limit
+  std::string upstream_host;        // kRewrite
+  std::optional<uint32_t> retries;  // default: number of nodes - 1
+  Duration retry_timeout{};         // zero: no limit
   UpstreamTimeouts timeout;
   uint32_t keepalive_size = 320;
   Duration keepalive_idle = seconds(60);
@@ -108,14 +108,14 @@ struct RouteConfig {
   std::string id;
   std::string name;
   std::string desc;
-  std::vector<std::string> uris;        // uri and uris together
-  std::vector<std::string> hosts;       // lower case; own ones, or the service's
-  std::vector<std::string> methods;     // empty: any
-  std::vector<Cidr> remote_addrs;       // empty: any
-  const Node* vars = nullptr;           // into Config::document; null: none
+  std::vector<std::string> uris;     // uri and uris together
+  std::vector<std::string> hosts;    // lower case; own ones, or the service's
+  std::vector<std::string> methods;  // empty: any
+  std::vector<Cidr> remote_addrs;    // empty: any
+  const Node* vars = nullptr;        // into Config::document; null: none
   int32_t priority = 0;
-  bool enabled = true;                  // status: 1
-  int32_t upstream = -1;                // index into Config::upstreams; -1: none (503 at run time)
+  bool enabled = true;    // status: 1
+  int32_t upstream = -1;  // index into Config::upstreams; -1: none (503 at run time)
   std::optional<UpstreamTimeouts> timeout;  // the route's own, before the upstream's
   Position position;
 };

@@ -39,6 +39,10 @@ bool ListContains(std::string_view list, std::string_view token);
 // Appends a number in decimal without going through iostreams or printf.
 void AppendDecimal(std::string& out, uint64_t value);
 
+// The length of the valid UTF-8 sequence (RFC 3629) at the start of `text`, or 0.
+size_t Utf8Length(std::string_view text);
+bool IsUtf8(std::string_view text);
+
 // Edit distance with a limit: returns limit + 1 when the words are further apart.
 size_t EditDistance(std::string_view a, std::string_view b, size_t limit);
 

@@ -1,0 +1,79 @@
+// The parts of the decoder, one .cc each. Internal to conf/.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conf/resources.h"
+#include "conf/schema.h"
+
+namespace sluice::conf {
+
+// Null: there is no gateway section, all defaults apply.
+GatewayConfig DecodeGateway(const Place* place);
+
+// A service is only a part of its routes, so it does not appear in Config.
+struct ServiceConfig {
+  std::string id;
+  std::vector<std::string> hosts;
+  std::optional<UpstreamConfig> upstream;  // inline
+  std::string upstream_id;
+  Position upstream_id_position;
+  Position position;
+};
+
+// A route with what is still to be resolved by ids.
+struct RouteDraft {
+  RouteConfig route;
+  std::vector<std::string> single_uri, single_host;  // uri, host
+  std::vector<Cidr> single_address;                  // remote_addr
+  std::optional<UpstreamConfig> upstream;            // inline
+  std::string upstream_id, service_id;
+  Position upstream_id_position, service_id_position;
+};
+
+// Each diagnoses what is wrong and returns what it could read. The id is empty when none is given.
+UpstreamConfig DecodeUpstream(const Place& place);
+ServiceConfig DecodeService(const Place& place);
+RouteDraft DecodeRoute(const Place& place);
+
+// --- types that several parts need --------------------------------------------------------------
+
+// An APISIX id: 1 to 64 of a-z A-Z 0-9 - _ . or an integer from 1.
+struct Id {
+  std::optional<std::string> operator()(const Place& place) const;
+};
+
+// A host pattern: a name, an address, "*.name" or "*"; lower case.
+struct HostPattern {
+  std::optional<std::string> operator()(const Place& place) const;
+};
+
+// APISIX's labels: a map of short texts without white space.
+struct Labels {
+  std::optional<bool> operator()(const Place& place) const;
+};
+
+struct AddressRange {
+  std::optional<Cidr> operator()(const Place& place) const;
+};
+
+// {connect, send, read} in seconds.
+struct Timeouts {
+  std::optional<UpstreamTimeouts> operator()(const Place& place) const;
+};
+
+// A DNS name (letters, digits, '-', '_', labels of 1 to 63, at most 253 in all) that does not look
+// like a broken IPv4 address.
+bool IsHostName(std::string_view text);
+
+// The fields that describe an object and change nothing.
+template <typename T>
+void AddDescriptive(Fields<T>& fields) {
+  fields.push_back(Accept<T>("labels", Labels{}));
+  fields.push_back(Accept<T>("create_time", Integer<int64_t>{}));
+  fields.push_back(Accept<T>("update_time", Integer<int64_t>{}));
+}
+
+}  // namespace sluice::conf
