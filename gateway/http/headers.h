@@ -55,7 +55,7 @@ HeaderId FindHeaderId(std::string_view name);
 std::string_view HeaderName(HeaderId id);
 
 struct HeaderField {
-  std::string_view name;  // as received
+  std::string_view name;   // as received
   std::string_view value;  // without surrounding white space
   HeaderId id = HeaderId::kOther;
 };
@@ -68,12 +68,15 @@ class HeaderList {
     fields_.clear();
     first_.fill(kAbsent);
   }
+  void Reserve(size_t count) { fields_.reserve(count); }
   void Add(HeaderField field) {
     auto& first = first_[static_cast<size_t>(field.id)];
     if (first == kAbsent) first = static_cast<uint16_t>(fields_.size());
     fields_.push_back(field);
   }
-  void Add(std::string_view name, std::string_view value) { Add({name, value, FindHeaderId(name)}); }
+  void Add(std::string_view name, std::string_view value) {
+    Add({name, value, FindHeaderId(name)});
+  }
 
   size_t size() const { return fields_.size(); }
   bool empty() const { return fields_.empty(); }

@@ -199,7 +199,7 @@ std::string_view FindQueryArgument(std::string_view query, std::string_view name
     const size_t equals = std::min(pair.find('='), pair.size());
     const std::string_view key = pair.substr(0, equals);
     if (key.empty()) continue;
-    if (key == name || (key.size() > name.size() && DecodesTo(key, name))) {
+    if (key == name || (key.size() >= name.size() && DecodesTo(key, name))) {
       return pair.substr(std::min(equals + 1, pair.size()));
     }
   }
