@@ -17,7 +17,9 @@ struct RequestView {
   std::string_view form_body;  // application/x-www-form-urlencoded body, only if the router asked
   IpAddress client_ip;         // after trusted_proxies
   uint16_t client_port = 0;
-  IpAddress peer_ip;           // of the socket
+  IpAddress peer_ip;                      // of the socket
+  std::string_view client_text;           // client_ip as text ("unix:" for a UNIX socket)
+  std::string_view peer_text;             // peer_ip as text
   const SocketAddress* server = nullptr;  // the local address; null in tests and explain
 
   Method method() const { return head->method; }

@@ -1,0 +1,160 @@
+#include "gateway/proxy/error_reply.h"
+
+#include <array>
+
+#include "gateway/base/json_writer.h"
+
+namespace sluice {
+
+int StatusOf(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kNone:
+      return 200;
+    case ErrorCode::kMalformedRequest:
+    case ErrorCode::kBadFraming:
+    case ErrorCode::kBadHost:
+    case ErrorCode::kBadPath:
+      return 400;
+    case ErrorCode::kUnsupportedVersion:
+      return 505;
+    case ErrorCode::kUnknownTransferCoding:
+      return 501;
+    case ErrorCode::kMethodNotAllowed:
+      return 405;
+    case ErrorCode::kExpectationFailed:
+      return 417;
+    case ErrorCode::kUriTooLong:
+      return 414;
+    case ErrorCode::kHeadersTooLarge:
+      return 431;
+    case ErrorCode::kBodyTooLarge:
+      return 413;
+    case ErrorCode::kHeaderTimeout:
+    case ErrorCode::kBodyTimeout:
+      return 408;
+    case ErrorCode::kClientClosed:
+    case ErrorCode::kClientSendTimeout:
+      return 499;
+    case ErrorCode::kNoRoute:
+      return 404;
+    case ErrorCode::kNoUpstream:
+    case ErrorCode::kNoHealthyNode:
+    case ErrorCode::kConnectionLimit:
+    case ErrorCode::kDraining:
+      return 503;
+    case ErrorCode::kConnectRefused:
+    case ErrorCode::kConnectFailed:
+    case ErrorCode::kUpstreamReset:
+    case ErrorCode::kUpstreamClosed:
+    case ErrorCode::kInvalidResponse:
+    case ErrorCode::kResponseHeadTooLarge:
+    case ErrorCode::kResponseTruncated:
+      return 502;
+    case ErrorCode::kConnectTimeout:
+    case ErrorCode::kUpstreamSendTimeout:
+    case ErrorCode::kUpstreamReadTimeout:
+      return 504;
+    case ErrorCode::kInternal:
+    case ErrorCode::kInvalidConfig:
+    case ErrorCode::kIo:
+    case ErrorCode::kCount:
+      return 500;
+  }
+  return 500;
+}
+
+std::string_view StatusText(int status) {
+  struct Entry {
+    int status;
+    std::string_view text;
+  };
+  static constexpr std::array<Entry, 44> kTexts = {{
+      {100, "Continue"},
+      {101, "Switching Protocols"},
+      {103, "Early Hints"},
+      {200, "OK"},
+      {201, "Created"},
+      {202, "Accepted"},
+      {204, "No Content"},
+      {206, "Partial Content"},
+      {301, "Moved Permanently"},
+      {302, "Found"},
+      {303, "See Other"},
+      {304, "Not Modified"},
+      {307, "Temporary Redirect"},
+      {308, "Permanent Redirect"},
+      {400, "Bad Request"},
+      {401, "Unauthorized"},
+      {403, "Forbidden"},
+      {404, "Not Found"},
+      {405, "Method Not Allowed"},
+      {406, "Not Acceptable"},
+      {407, "Proxy Authentication Required"},
+      {408, "Request Timeout"},
+      {409, "Conflict"},
+      {410, "Gone"},
+      {411, "Length Required"},
+      {412, "Precondition Failed"},
+      {413, "Content Too Large"},
+      {414, "URI Too Long"},
+      {415, "Unsupported Media Type"},
+      {416, "Range Not Satisfiable"},
+      {417, "Expectation Failed"},
+      {421, "Misdirected Request"},
+      {425, "Too Early"},
+      {426, "Upgrade Required"},
+      {428, "Precondition Required"},
+      {429, "Too Many Requests"},
+      {431, "Request Header Fields Too Large"},
+      {500, "Internal Server Error"},
+      {501, "Not Implemented"},
+      {502, "Bad Gateway"},
+      {503, "Service Unavailable"},
+      {504, "Gateway Timeout"},
+      {505, "HTTP Version Not Supported"},
+      {508, "Loop Detected"},
+  }};
+  for (const Entry& entry : kTexts) {
+    if (entry.status == status) return entry.text;
+  }
+  return {};
+}
+
+std::string ErrorBody(ErrorCode code) {
+  const int status = StatusOf(code);
+  std::string message = std::to_string(status);
+  message += ' ';
+  message += code == ErrorCode::kNoRoute ? "Route Not Found" : StatusText(status);
+  std::string body;
+  JsonWriter json(body);
+  json.BeginObject().Member("error_msg", message);
+  // A route that does not exist is answered byte for byte as APISIX does.
+  if (code != ErrorCode::kNoRoute) json.Member("reason", ReasonName(code));
+  json.EndObject();
+  body += '\n';
+  return body;
+}
+
+bool ClosesConnection(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kNoRoute:
+    case ErrorCode::kBadPath:
+    case ErrorCode::kMethodNotAllowed:
+    case ErrorCode::kNoUpstream:
+    case ErrorCode::kNoHealthyNode:
+    case ErrorCode::kConnectRefused:
+    case ErrorCode::kConnectFailed:
+    case ErrorCode::kConnectTimeout:
+    case ErrorCode::kUpstreamSendTimeout:
+    case ErrorCode::kUpstreamReadTimeout:
+    case ErrorCode::kUpstreamReset:
+    case ErrorCode::kUpstreamClosed:
+    case ErrorCode::kInvalidResponse:
+    case ErrorCode::kResponseHeadTooLarge:
+      return false;
+    default:
+      return true;
+  }
+}
+
+}  // namespace sluice

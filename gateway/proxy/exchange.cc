@@ -1,0 +1,294 @@
+#include "gateway/proxy/exchange.h"
+
+#include <utility>
+
+#include "gateway/base/log.h"
+#include "gateway/base/text.h"
+#include "gateway/http/uri.h"
+#include "gateway/proxy/client_address.h"
+#include "gateway/proxy/client_connection.h"
+#include "gateway/proxy/error_reply.h"
+#include "gateway/proxy/forward_headers.h"
+
+namespace sluice {
+namespace {
+
+// A form body that routing has to look at (post_arg_*) is collected up to this size.
+constexpr size_t kFormLimit = 64 * 1024;
+constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
+
+}  // namespace
+
+Exchange::Exchange(ProxyContext& context) : context_(context), call_(context, *this) {}
+
+// The life of a request, in order. Each step may end it with a reply.
+void Exchange::Begin(ClientConnection& client, RequestHead& head) {
+  Prepare(client, head);                                         // 1 pin the snapshot
+  if (const Status status = Normalize(); !status.has_value()) {  // 2 one path for all that follows
+    return Reply(status.error());
+  }
+  if (const Status status = CheckMethodAndBody(); !status.has_value()) {
+    return Reply(status.error());
+  }
+  if (NeedsFormBody()) {  // 3 match, maybe on the body
+    state_ = State::kCollecting;
+    if (head.expect_continue) client.SendContinue();
+    return;
+  }
+  RouteAndCall();  // 4 call the upstream
+  // 5 OnResponseHead, OnResponseData, OnResponseEnd relay; 6 Finish logs, exactly once.
+}
+
+void Exchange::Refuse(ClientConnection& client, RequestHead& head, Error error) {
+  Prepare(client, head);
+  view_.path = head.path;
+  Reply(error);
+}
+
+void Exchange::Prepare(ClientConnection& client, RequestHead& head) {
+  client_ = &client;
+  active_ = context_.active;
+  started_ = MonoNow();
+  id_ = context_.NextRequestId();
+  ++context_.requests;
+  ++context_.exchanges_open;
+  view_.head = &head;
+  view_.scheme = "http";
+  view_.peer_ip = client.peer_ip();
+  view_.client_port = client.peer_port();
+  view_.peer_text = client.peer_text();
+  const ClientAddress address =
+      FindClientAddress(view_.peer_ip, head.fields, context_.gateway().trusted_proxies);
+  peer_is_trusted_ = address.peer_is_trusted;
+  view_.client_ip = address.ip;
+  view_.client_text =
+      address.ip == view_.peer_ip ? view_.peer_text : arena_.Copy(address.ip.ToString());
+  view_.server = &client.server_address();
+}
+
+Status Exchange::Normalize() {
+  const RequestHead& head = *view_.head;
+  view_.host = NormalizeHost(head.authority, arena_);
+  SLUICE_ASSIGN_OR_RETURN(view_.path, NormalizePath(head.path, arena_));
+  return {};
+}
+
+Status Exchange::CheckMethodAndBody() const {
+  const RequestHead& head = *view_.head;
+  if (head.method == Method::kConnect || head.method == Method::kTrace) {
+    return ClientError(
+        ErrorCode::kMethodNotAllowed,
+        "expected a method other than CONNECT and TRACE, got " + std::string(head.method_text));
+  }
+  const uint64_t limit = context_.gateway().client_max_body_size;
+  if (limit > 0 && head.body.kind == BodyFraming::Kind::kLength && head.body.length > limit) {
+    return ClientError(ErrorCode::kBodyTooLarge, "expected a body of at most " +
+                                                     std::to_string(limit) + " bytes, got " +
+                                                     std::to_string(head.body.length));
+  }
+  return {};
+}
+
+bool Exchange::NeedsFormBody() const {
+  if (!active_->snapshot->router().needs_body() || !view_.head->body.has_body()) return false;
+  const std::string_view type = view_.head->fields.Value(HeaderId::kContentType);
+  return EqualsIgnoreCase(TrimOws(type.substr(0, type.find(';'))), kFormType);
+}
+
+void Exchange::RouteAndCall() {
+  state_ = State::kCalling;
+  const Snapshot& snapshot = *active_->snapshot;
+  const RouteMatch match = snapshot.router().Match(view_);
+  if (!match) {
+    return Reply(ClientError(ErrorCode::kNoRoute, "no route matches"));
+  }
+  route_ = match.route;
+  if (route_->upstream < 0) {
+    return Reply(GatewayError(ErrorCode::kNoUpstream, "route " + route_->id + " has no upstream"));
+  }
+  const auto index = static_cast<size_t>(route_->upstream);
+  upstream_ = &snapshot.config().upstreams[index];
+  called_ = started_;
+  call_.Start(active_->upstreams[index], *upstream_, route_->timeout.value_or(upstream_->timeout));
+}
+
+std::string_view Exchange::WriteHeadFor(const Endpoint& endpoint,
+                                        const conf::UpstreamConfig& config) {
+  UpstreamHeadOptions options{.host = view_.head->authority,
+                              .via = context_.gateway().via,
+                              .server_port = client_->listen_port(),
+                              .peer_is_trusted = peer_is_trusted_};
+  if (config.pass_host == conf::UpstreamConfig::PassHost::kNode) {
+    options.host = endpoint.node_host;
+  } else if (config.pass_host == conf::UpstreamConfig::PassHost::kRewrite) {
+    options.host = config.upstream_host;
+  }
+  return WriteUpstreamHead(view_, options, context_.loop.scratch());
+}
+
+void Exchange::OnRequestData(std::string_view bytes) {
+  body_bytes_in_ += bytes.size();
+  const uint64_t limit = context_.gateway().client_max_body_size;
+  if (limit > 0 && body_bytes_in_ > limit) {
+    return OnRequestFailed(
+        ClientError(ErrorCode::kBodyTooLarge,
+                    "expected a body of at most " + std::to_string(limit) + " bytes"));
+  }
+  if (state_ == State::kCollecting) {
+    if (form_.size() + bytes.size() > kFormLimit) {
+      return Reply(ClientError(ErrorCode::kBodyTooLarge,
+                               "expected a form of at most 65536 bytes, as routing reads it"));
+    }
+    return form_.Append(bytes);
+  }
+  if (state_ == State::kCalling || state_ == State::kRelaying) call_.SendBody(bytes);
+}
+
+void Exchange::OnRequestEnd(const HeaderList& trailers) {
+  if (state_ == State::kCollecting) {
+    const ClientConnection& client = *client_;
+    view_.form_body = form_.view();
+    RouteAndCall();
+    if (!client.is_serving(*this)) return;  // refused, and given back
+    call_.SendBody(view_.form_body);
+  }
+  if (state_ == State::kCalling || state_ == State::kRelaying) call_.FinishBody(trailers);
+}
+
+void Exchange::OnRequestFailed(Error error) {
+  if (state_ == State::kRelaying) {
+    // The response has begun: all that is left is to cut it, so that nobody takes it for complete.
+    call_.End();
+    client_->AbortResponse();
+    return Finish(error.code);
+  }
+  Reply(error);
+}
+
+void Exchange::OnClientGone(ErrorCode reason) {
+  if (state_ == State::kIdle || state_ == State::kDone) return;
+  if (status_ == 0) status_ = StatusOf(reason);
+  call_.End();
+  Finish(reason);
+}
+
+void Exchange::OnInformational(ResponseHead& head) {
+  // 101 was not asked for: no Upgrade is forwarded.
+  if (head.status == 101) {
+    call_.End();
+    return OnCallFailed(UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
+                                      "expected no 101 Switching Protocols"));
+  }
+  if (view_.head->version == HttpVersion::kHttp10) return;
+  if (head.status == 100 && !view_.head->expect_continue) return;
+  client_->SendInformational(head);
+}
+
+void Exchange::OnResponseHead(ResponseHead& head) {
+  state_ = State::kRelaying;
+  status_ = upstream_status_ = head.status;
+  head_received_ = MonoNow();
+  client_->SendResponseHead(head, context_.gateway().via);
+}
+
+void Exchange::OnResponseData(std::string_view bytes) {
+  body_bytes_out_ += bytes.size();
+  client_->SendResponseData(bytes);
+}
+
+void Exchange::OnResponseEnd(const HeaderList& trailers) {
+  client_->FinishResponse(trailers);
+  Finish(ErrorCode::kNone);
+}
+
+void Exchange::OnCallFailed(Error error) {
+  if (state_ == State::kRelaying) {
+    Log(LogLevel::kWarn, "response cut short",
+        {{"reason", ReasonName(error.code)}, {"detail", error.detail}});
+    client_->AbortResponse();
+    return Finish(error.code);
+  }
+  Reply(error);
+}
+
+void Exchange::PauseRequestBody() { client_->PauseRequestBody(); }
+void Exchange::ResumeRequestBody() { client_->ResumeRequestBody(); }
+
+void Exchange::Reply(const Error& error) {
+  call_.End();
+  const LogLevel level = error.side == ErrorSide::kClient ? LogLevel::kDebug : LogLevel::kWarn;
+  Log(level, "request refused",
+      {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"path", view_.path}});
+  state_ = State::kRelaying;
+  status_ = StatusOf(error.code);
+  const std::string_view body = context_.loop.scratch().Copy(ErrorBody(error.code));
+  ResponseHead head;
+  head.status = status_;
+  head.body = {BodyFraming::Kind::kLength, body.size()};
+  head.fields.Add("Server", "sluice");
+  head.fields.Add("Content-Type", "application/json");
+  if (status_ == 405) head.fields.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  if (status_ == 503) head.fields.Add("Retry-After", "1");
+  if (ClosesConnection(error.code)) client_->CloseAfterResponse();
+  client_->SendResponseHead(head, {});
+  if (view_.head->method != Method::kHead) {
+    body_bytes_out_ += body.size();
+    client_->SendResponseData(body);
+  }
+  client_->FinishResponse(HeaderList());
+  Finish(error.code);
+}
+
+void Exchange::Finish(ErrorCode reason) {
+  if (state_ == State::kDone || state_ == State::kIdle) return;
+  state_ = State::kDone;
+  reason_ = reason;
+  if (context_.access_log != nullptr) WriteAccessRecord();
+  --context_.exchanges_open;
+  ClientConnection* client = std::exchange(client_, nullptr);
+  client->OnExchangeDone();  // may recycle this exchange: nothing may follow
+}
+
+void Exchange::WriteAccessRecord() {
+  const MonoTime now = MonoNow();
+  const Endpoint* endpoint = call_.endpoint();
+  const bool answered = upstream_status_ != 0;
+  AccessRecord record;
+  record.request = &view_;
+  record.status = status_;
+  record.reason = reason_;
+  record.bytes_in = client_->request_bytes_in();
+  record.bytes_out = client_->response_bytes_out();
+  record.body_bytes_out = body_bytes_out_;
+  if (route_ != nullptr) record.route_id = route_->id;
+  if (upstream_ != nullptr) record.upstream_key = upstream_->key;
+  if (endpoint != nullptr) record.node = endpoint->name;
+  record.upstream_status = upstream_status_;
+  record.attempts = call_.attempts();
+  record.request_number = client_->request_number();
+  record.connection_id = client_->id();
+  record.id_high = id_.high;
+  record.id_low = id_.low;
+  record.total = now - started_;
+  record.connect = call_.connect_time();
+  if (answered) record.ttfb = head_received_ - called_;
+  if (call_.attempts() > 0) record.upstream = now - called_;
+  context_.access_log->Write(record, WallNow());
+}
+
+void Exchange::Reset() {
+  call_.Reset();
+  arena_.Reset();
+  form_.Clear();
+  active_.reset();
+  route_ = nullptr;
+  upstream_ = nullptr;
+  view_ = RequestView();
+  state_ = State::kIdle;
+  peer_is_trusted_ = false;
+  reason_ = ErrorCode::kNone;
+  status_ = upstream_status_ = 0;
+  body_bytes_in_ = body_bytes_out_ = 0;
+}
+
+}  // namespace sluice

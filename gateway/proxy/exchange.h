@@ -1,0 +1,101 @@
+// One request and its response: the middle of the gateway, between a client connection and an
+// upstream call. Taken from the context's free list when a head is complete, given back when the
+// exchange is over; everything it needs lives in it.
+//
+//   kIdle ──Begin──► kCollecting (only when routing needs the body) ──┐
+//     │                                                               ▼
+//     │ Refuse                                              kCalling: waiting for a response
+//     ▼                                                               │ head
+//   kDone ◄──────── kRelaying: both bodies flow ◄─────────────────────┘
+//     ▲                     │ an attempt failed: error reply, or a cut response
+//     └─────────────────────┘
+//
+// The client connection is told when the response is complete; it owns what happens to the rest of
+// a request body that nobody wants any more.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "gateway/base/arena.h"
+#include "gateway/base/buffer.h"
+#include "gateway/http/message.h"
+#include "gateway/http/request_view.h"
+#include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/upstream_call.h"
+
+namespace sluice {
+
+class ClientConnection;
+
+class Exchange {
+ public:
+  explicit Exchange(ProxyContext& context);
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // A request head is complete: normalise, match, call. `head` outlives the exchange.
+  void Begin(ClientConnection& client, RequestHead& head);
+  // The request cannot be served, whatever it was: reply and end. `head` may be half-filled.
+  void Refuse(ClientConnection& client, RequestHead& head, Error error);
+
+  // From the client.
+  void OnRequestData(std::string_view bytes);
+  void OnRequestEnd(const HeaderList& trailers);
+  void OnRequestFailed(Error error);  // the body is malformed, too slow, or too large
+  void OnClientGone(ErrorCode reason);
+  void PauseResponse() { call_.PauseResponse(); }
+  void ResumeResponse() { call_.ResumeResponse(); }
+
+  // From the call.
+  void OnInformational(ResponseHead& head);
+  void OnResponseHead(ResponseHead& head);
+  void OnResponseData(std::string_view bytes);
+  void OnResponseEnd(const HeaderList& trailers);
+  void OnCallFailed(Error error);
+  void PauseRequestBody();
+  void ResumeRequestBody();
+
+  void Reset();  // ready for the next request; called when it is given back
+
+  const RequestView& view() const { return view_; }
+  // The request head for an attempt at `endpoint`, in the turn's scratch.
+  std::string_view WriteHeadFor(const Endpoint& endpoint, const conf::UpstreamConfig& config);
+
+ private:
+  enum class State : uint8_t { kIdle, kCollecting, kCalling, kRelaying, kDone };
+
+  void Prepare(ClientConnection& client, RequestHead& head);
+  Status Normalize();
+  Status CheckMethodAndBody() const;
+  bool NeedsFormBody() const;
+  void RouteAndCall();
+  void Reply(const Error& error);
+  void Finish(ErrorCode reason);
+  void WriteAccessRecord();
+
+  ProxyContext& context_;
+  ClientConnection* client_ = nullptr;
+  std::shared_ptr<const ActiveSnapshot> active_;
+  const conf::RouteConfig* route_ = nullptr;
+  const conf::UpstreamConfig* upstream_ = nullptr;
+  State state_ = State::kIdle;
+  bool peer_is_trusted_ = false;
+  ErrorCode reason_ = ErrorCode::kNone;
+  int status_ = 0;
+  int upstream_status_ = 0;
+  uint64_t body_bytes_in_ = 0;
+  uint64_t body_bytes_out_ = 0;
+  RequestView view_;
+  UpstreamCall call_;
+  Arena arena_{2048};
+  Buffer form_;
+  RequestId id_;
+  MonoTime started_{};
+  MonoTime called_{};
+  MonoTime head_received_{};
+};
+
+}  // namespace sluice

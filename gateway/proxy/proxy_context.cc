@@ -1,0 +1,90 @@
+#include "gateway/proxy/proxy_context.h"
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+#include <utility>
+
+#include <sys/random.h>
+
+#include "gateway/proxy/client_connection.h"
+#include "gateway/proxy/exchange.h"
+#include "gateway/proxy/upstream_connection.h"
+
+namespace sluice {
+namespace {
+
+// Exchanges kept for reuse; above it they are freed.
+constexpr size_t kFreeExchanges = 256;
+
+uint64_t RandomSeed(uint32_t worker_index) {
+  uint64_t seed = 0;
+  if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed)) {
+    seed = static_cast<uint64_t>(WallNow().time_since_epoch().count());
+  }
+  return seed ^ (uint64_t{worker_index} << 32);
+}
+
+// SplitMix64 (Steele, Lea, Flood 2014): a counter and a mixer, no two equal in a period of 2^64.
+uint64_t Mix(uint64_t value) {
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+  return value ^ (value >> 31);
+}
+
+}  // namespace
+
+ProxyContext::ProxyContext(Loop& event_loop, uint32_t index)
+    : loop(event_loop), worker_index(index), id_state_(RandomSeed(index)) {}
+
+ProxyContext::~ProxyContext() = default;
+
+std::unique_ptr<Exchange> ProxyContext::TakeExchange() {
+  if (free_exchanges_.empty()) return std::make_unique<Exchange>(*this);
+  auto exchange = std::move(free_exchanges_.back());
+  free_exchanges_.pop_back();
+  return exchange;
+}
+
+void ProxyContext::GiveExchange(std::unique_ptr<Exchange> exchange) {
+  exchange->Reset();
+  if (free_exchanges_.size() < kFreeExchanges) free_exchanges_.push_back(std::move(exchange));
+}
+
+void ProxyContext::Reap(UpstreamConnection& connection) {
+  delete &connection;
+  if (on_connection_closed) on_connection_closed();
+}
+
+void ProxyContext::Reap(ClientConnection& connection) {
+  delete &connection;
+  --connections_open;
+  if (on_connection_closed) on_connection_closed();
+}
+
+RequestId ProxyContext::NextRequestId() {
+  constexpr uint64_t kGoldenGamma = 0x9e3779b97f4a7c15;
+  const uint64_t high = Mix(id_state_ += kGoldenGamma);
+  return {high, Mix(id_state_ += kGoldenGamma)};
+}
+
+std::string_view ProxyContext::HttpDate() {
+  const std::time_t now = std::time(nullptr);
+  if (now == date_second_) return date_;
+  static constexpr std::array<const char*, 7> kDays = {"Sun", "Mon", "Tue", "Wed",
+                                                       "Thu", "Fri", "Sat"};
+  static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[64];
+  const int size = std::snprintf(text, sizeof(text), "%s, %02d %s %04d %02d:%02d:%02d GMT",
+                                 kDays[static_cast<size_t>(parts.tm_wday)], parts.tm_mday,
+                                 kMonths[static_cast<size_t>(parts.tm_mon)], parts.tm_year + 1900,
+                                 parts.tm_hour, parts.tm_min, parts.tm_sec);
+  date_.assign(text, static_cast<size_t>(size));
+  date_second_ = now;
+  return date_;
+}
+
+}  // namespace sluice

@@ -1,0 +1,82 @@
+// What all connections of one worker share. Owned by ProxyServer; outlives every connection.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/base/intrusive_list.h"
+#include "gateway/http/codec.h"
+#include "gateway/net/loop.h"
+#include "gateway/observe/access_log.h"
+#include "gateway/snapshot/snapshot.h"
+
+namespace sluice {
+
+class ClientConnection;
+class Exchange;
+class UpstreamConnection;
+class UpstreamState;
+
+// A snapshot with the run-time state of its upstreams, by index. An exchange pins one.
+struct ActiveSnapshot {
+  std::shared_ptr<const Snapshot> snapshot;
+  std::vector<std::shared_ptr<UpstreamState>> upstreams;
+};
+
+// A random-looking 128-bit id for each request, unique across workers.
+struct RequestId {
+  uint64_t high = 0;
+  uint64_t low = 0;
+};
+
+struct ActiveTag {};
+struct IdleTag {};
+
+class ProxyContext {
+ public:
+  ProxyContext(Loop& event_loop, uint32_t index);
+  ~ProxyContext();
+  ProxyContext(const ProxyContext&) = delete;
+  ProxyContext& operator=(const ProxyContext&) = delete;
+
+  const conf::GatewayConfig& gateway() const { return active->snapshot->gateway(); }
+
+  // Exchanges are recycled, so that a request allocates nothing.
+  std::unique_ptr<Exchange> TakeExchange();
+  void GiveExchange(std::unique_ptr<Exchange> exchange);
+
+  // Frees a connection whose stream is closed; called from its last callback.
+  void Reap(UpstreamConnection& connection);
+  void Reap(ClientConnection& connection);
+
+  RequestId NextRequestId();
+  std::string_view HttpDate();  // IMF-fixdate of now, cached for a second
+
+  Loop& loop;
+  const uint32_t worker_index;
+  std::shared_ptr<const ActiveSnapshot> active;  // null until the first Adopt
+  std::unique_ptr<AccessLog> access_log;         // null: off
+  CodecLimits client_limits;
+  CodecLimits upstream_limits;
+  bool draining = false;
+  uint64_t exchanges_open = 0;
+  uint64_t connections_open = 0;
+  uint64_t connections_accepted = 0;
+  uint64_t requests = 0;
+  IntrusiveList<ClientConnection, ActiveTag> clients;
+  IntrusiveList<ClientConnection, IdleTag> idle_clients;  // longest idle first
+  IntrusiveList<UpstreamConnection, ActiveTag> upstream_connections;
+  std::function<void()> on_connection_closed;
+
+ private:
+  std::vector<std::unique_ptr<Exchange>> free_exchanges_;
+  uint64_t id_state_;
+  int64_t date_second_ = -1;
+  std::string date_;
+};
+
+}  // namespace sluice

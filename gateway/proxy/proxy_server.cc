@@ -1,0 +1,201 @@
+#include "gateway/proxy/proxy_server.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gateway/base/log.h"
+#include "gateway/net/listener.h"
+#include "gateway/net/resolver.h"
+#include "gateway/proxy/client_connection.h"
+#include "gateway/proxy/exchange.h"
+#include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/upstream_connection.h"
+#include "gateway/proxy/upstream_state.h"
+
+namespace sluice {
+namespace {
+
+bool HasNodeNames(const conf::Config& config) {
+  return std::any_of(config.upstreams.begin(), config.upstreams.end(), [](const auto& upstream) {
+    return std::any_of(upstream.nodes.begin(), upstream.nodes.end(), IsNodeName);
+  });
+}
+
+}  // namespace
+
+struct ProxyServer::Core {
+  Core(Loop& loop, uint32_t worker_index) : context(loop, worker_index) {
+    context.on_connection_closed = [this] { OnConnectionClosed(); };
+  }
+
+  void OnAccept(int fd, const SocketAddress& peer, const SocketAddress& listener);
+  bool MakeRoom();
+  void OnConnectionClosed();
+  void UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active);
+  void StartResolver();
+  void CloseUpstreams();
+
+  ProxyContext context;
+  std::unique_ptr<Resolver> resolver;  // made when the first node is a name
+  std::map<std::string, std::shared_ptr<UpstreamState>> upstreams;
+  std::vector<std::unique_ptr<Listener>> listeners;
+  bool accepting_paused = false;
+  std::function<void()> on_drained;
+};
+
+ProxyServer::ProxyServer(Loop& loop, uint32_t worker_index)
+    : core_(std::make_unique<Core>(loop, worker_index)) {}
+
+ProxyServer::~ProxyServer() {
+  core_->context.on_connection_closed = nullptr;
+  SLUICE_CHECK(core_->context.clients.empty() && core_->context.upstream_connections.empty());
+}
+
+Status ProxyServer::AddListener(int fd, const conf::ListenConfig& config) {
+  Core& core = *core_;
+  SLUICE_ASSIGN_OR_RETURN(
+      auto listener,
+      Listener::Make(core.context.loop, fd, config.address,
+                     [&core, address = config.address](int accepted, const SocketAddress& peer) {
+                       core.OnAccept(accepted, peer, address);
+                     }));
+  if (core.context.active != nullptr) listener->Resume();
+  core.listeners.push_back(std::move(listener));
+  return {};
+}
+
+void ProxyServer::RemoveListener(const SocketAddress& address) {
+  auto& listeners = core_->listeners;
+  const auto found = std::find_if(listeners.begin(), listeners.end(), [&](const auto& listener) {
+    return listener->address() == address;
+  });
+  if (found == listeners.end()) return;
+  (*found)->AcceptQueued();
+  listeners.erase(found);
+  core_->context.loop.FlushDirty();
+}
+
+void ProxyServer::Core::OnAccept(int fd, const SocketAddress& peer, const SocketAddress& listener) {
+  ClientConnection::Accept(context, fd, peer, listener);
+  if (context.connections_open < context.gateway().limits.worker_connections || MakeRoom()) return;
+  accepting_paused = true;
+  Log(LogLevel::kWarn, "accepting is paused: worker_connections is reached",
+      {{"worker_connections", context.gateway().limits.worker_connections}});
+  for (const auto& other : listeners) other->Pause();
+}
+
+// At the limit the connection that has been idle for longest gives way.
+bool ProxyServer::Core::MakeRoom() {
+  ClientConnection* idle = context.idle_clients.front();
+  if (idle == nullptr) return false;
+  idle->Close(ErrorCode::kConnectionLimit);
+  return true;
+}
+
+void ProxyServer::Core::OnConnectionClosed() {
+  if (accepting_paused && context.connections_open < context.gateway().limits.worker_connections) {
+    accepting_paused = false;
+    for (const auto& listener : listeners) listener->Resume();
+  }
+  if (on_drained && context.clients.empty()) std::exchange(on_drained, nullptr)();
+}
+
+void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot) {
+  Core& core = *core_;
+  const conf::GatewayConfig& gateway = snapshot->gateway();
+  core.context.client_limits.request_line = gateway.limits.request_line;
+  core.context.client_limits.head = gateway.limits.header_size;
+  core.context.client_limits.fields = gateway.limits.header_count;
+  auto active = std::make_shared<ActiveSnapshot>();
+  core.UpdateUpstreams(snapshot->config(), *active);
+  active->snapshot = std::move(snapshot);
+  const bool first = core.context.active == nullptr;
+  core.context.active = std::move(active);
+  if (!first) return;
+  for (const auto& listener : core.listeners) listener->Resume();
+}
+
+void ProxyServer::Core::StartResolver() {
+  auto made = Resolver::Make(context.loop, {});
+  if (made.has_value()) {
+    resolver = std::move(*made);
+  } else {
+    Log(LogLevel::kError, "names of nodes cannot be resolved", {{"detail", made.error().detail}});
+  }
+}
+
+void ProxyServer::Core::UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active) {
+  std::map<std::string, std::shared_ptr<UpstreamState>> kept;
+  if (resolver == nullptr && HasNodeNames(config)) StartResolver();
+  for (const conf::UpstreamConfig& upstream : config.upstreams) {
+    auto& state = kept[upstream.key];
+    if (const auto found = upstreams.find(upstream.key); found != upstreams.end()) {
+      state = found->second;
+      state->Update(upstream);
+    } else {
+      const uint64_t seed = context.NextRequestId().low;
+      state = std::make_shared<UpstreamState>(context.loop, resolver.get(), upstream, seed);
+    }
+    active.upstreams.push_back(state);
+  }
+  for (const auto& [key, state] : upstreams) {
+    if (!kept.contains(key)) state->Retire();
+  }
+  upstreams = std::move(kept);
+}
+
+void ProxyServer::SetAccessLog(std::unique_ptr<AccessLog> log) {
+  core_->context.access_log = std::move(log);
+}
+
+AccessLog* ProxyServer::access_log() { return core_->context.access_log.get(); }
+
+void ProxyServer::Drain(std::function<void()> done) {
+  Core& core = *core_;
+  core.context.draining = true;
+  for (const auto& listener : core.listeners) listener->AcceptQueued();
+  core.listeners.clear();
+  core.accepting_paused = false;
+  for (ClientConnection* client = core.context.clients.front(); client != nullptr;
+       client = core.context.clients.Next(*client)) {
+    client->BeginDrain();
+  }
+  core.on_drained = [&core, done = std::move(done)] {
+    core.CloseUpstreams();
+    done();
+  };
+  if (core.context.clients.empty()) {
+    core.context.loop.Post([&core] { core.OnConnectionClosed(); });
+  }
+  core.context.loop.FlushDirty();
+}
+
+void ProxyServer::Core::CloseUpstreams() {
+  for (UpstreamConnection* connection = context.upstream_connections.front(); connection != nullptr;
+       connection = context.upstream_connections.Next(*connection)) {
+    connection->Abort();
+  }
+}
+
+void ProxyServer::CloseAll() {
+  Core& core = *core_;
+  core.listeners.clear();
+  core.accepting_paused = false;
+  for (ClientConnection* client = core.context.clients.front(); client != nullptr;
+       client = core.context.clients.Next(*client)) {
+    client->Close(ErrorCode::kDraining);
+  }
+  core.CloseUpstreams();
+}
+
+ProxyServer::Stats ProxyServer::stats() const {
+  const ProxyContext& context = core_->context;
+  return {.connections_active = context.connections_open,
+          .connections_accepted = context.connections_accepted,
+          .requests = context.requests};
+}
+
+}  // namespace sluice

@@ -1,0 +1,195 @@
+#include "gateway/proxy/upstream_call.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/base/log.h"
+#include "gateway/net/stream.h"
+#include "gateway/proxy/exchange.h"
+#include "gateway/proxy/retry_policy.h"
+#include "gateway/proxy/upstream_connection.h"
+
+namespace sluice {
+namespace {
+
+// A request body up to this size is kept until the response begins, so that it can be sent again.
+constexpr size_t kReplayLimit = 64 * 1024;
+
+}  // namespace
+
+UpstreamCall::UpstreamCall(ProxyContext& context, Exchange& exchange)
+    : context_(context), exchange_(exchange), deadline_(context.loop.deadlines(), *this) {}
+
+void UpstreamCall::Start(std::shared_ptr<UpstreamState> upstream,
+                         const conf::UpstreamConfig& config,
+                         const conf::UpstreamTimeouts& timeouts) {
+  upstream_ = std::move(upstream);
+  config_ = &config;
+  timeouts_ = timeouts;
+  started_ = context_.loop.now();
+  const size_t endpoints = std::max<size_t>(upstream_->endpoint_count(), 1);
+  retries_left_ = config.retries.value_or(static_cast<uint32_t>(endpoints - 1));
+  Attempt();
+}
+
+void UpstreamCall::Attempt() {
+  const std::shared_ptr<Endpoint> endpoint = upstream_->Pick(tried_);
+  if (endpoint != nullptr) return AttemptOn(endpoint, false);
+  if (tried_.empty() && upstream_->is_resolving()) {
+    upstream_->AddWaiter(*this);
+    deadline_.Set(context_.loop.now() + timeouts_.connect);
+    return;
+  }
+  exchange_.OnCallFailed(UpstreamError(ErrorCode::kNoHealthyNode, Retry::kNever,
+                                       config_->key + ": no node can be tried"));
+}
+
+void UpstreamCall::OnEndpointsChanged() {
+  deadline_.Cancel();
+  Attempt();
+}
+
+void UpstreamCall::OnDeadline() {
+  ListNode<Waiter>::Unlink();
+  exchange_.OnCallFailed(UpstreamError(ErrorCode::kNoHealthyNode, Retry::kNever,
+                                       config_->key + ": no node name was resolved in time"));
+}
+
+void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
+  ++attempts_;
+  if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
+  connection_ = fresh ? nullptr : UpstreamConnection::TakeIdle(*endpoint, *this);
+  if (connection_ != nullptr) return SendRequest();
+  attempt_started_ = MonoNow();
+  connection_ =
+      &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, timeouts_.connect);
+}
+
+void UpstreamCall::OnConnected() {
+  connect_time_ += MonoNow() - attempt_started_;
+  SendRequest();
+}
+
+void UpstreamCall::SendRequest() {
+  connected_ = true;
+  const RequestHead& request = *exchange_.view().head;
+  UpstreamConnection* const connection = connection_;
+  connection->SendHead(exchange_.WriteHeadFor(connection->endpoint(), *config_), request.method,
+                       request.body, timeouts_);
+  if (!replay_.empty()) {
+    connection->SendBody(replay_.view());
+    // replay_ may grow, and move, before this callback ends.
+    context_.loop.FlushDirty();
+    if (connection_ != connection) return;  // sending failed and another attempt is under way
+    if (replay_.size() > kReplayLimit) {
+      replayable_ = false;
+      replay_.Clear();
+    }
+  }
+  if (body_done_) connection->FinishBody(trailers_);
+  if (std::exchange(client_paused_, false)) exchange_.ResumeRequestBody();
+}
+
+void UpstreamCall::SendBody(std::string_view bytes) {
+  const bool keep = !connected_ || (replayable_ && !response_started_ &&
+                                    replay_.size() + bytes.size() <= kReplayLimit);
+  if (keep) {
+    replay_.Append(bytes);
+  } else if (replayable_) {
+    replayable_ = false;
+    replay_.Clear();
+  }
+  if (connected_) return connection_->SendBody(bytes);
+  if (replay_.size() > Stream::kHighWatermark && !client_paused_) {
+    client_paused_ = true;
+    exchange_.PauseRequestBody();
+  }
+}
+
+void UpstreamCall::FinishBody(const HeaderList& trailers) {
+  body_done_ = true;
+  if (!trailers.empty()) trailers_ = trailers;
+  if (connected_) connection_->FinishBody(trailers);
+}
+
+void UpstreamCall::PauseResponse() {
+  if (connection_ != nullptr) connection_->PauseReading();
+}
+
+void UpstreamCall::ResumeResponse() {
+  if (connection_ != nullptr) connection_->ResumeReading();
+}
+
+void UpstreamCall::OnInformational(ResponseHead& head) { exchange_.OnInformational(head); }
+
+void UpstreamCall::OnResponseHead(ResponseHead& head) {
+  response_started_ = true;
+  exchange_.OnResponseHead(head);
+}
+
+void UpstreamCall::OnResponseData(std::string_view bytes) { exchange_.OnResponseData(bytes); }
+
+void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
+  // The connection goes back first: the exchange may begin the next request of a pipeline with it.
+  // The trailers stay valid until then.
+  connected_ = false;
+  std::exchange(connection_, nullptr)->Release(*config_);
+  exchange_.OnResponseEnd(trailers);
+}
+
+void UpstreamCall::OnFailed(Error error) {
+  const bool stale = connected_ && connection_ != nullptr && connection_->is_reused();
+  connection_ = nullptr;
+  connected_ = false;
+  const AttemptFacts facts{.method = exchange_.view().method(),
+                           .body_replayable = replayable_,
+                           .stale_connection = stale,
+                           .stale_retried = stale_retried_,
+                           .retries_left = retries_left_,
+                           .elapsed = context_.loop.now() - started_,
+                           .retry_timeout = config_->retry_timeout};
+  const RetryDecision decision =
+      response_started_ ? RetryDecision::kGiveUp : DecideRetry(error, facts);
+  Log(LogLevel::kDebug, "attempt failed",
+      {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"attempt", attempts_}});
+  if (decision == RetryDecision::kFreshConnection) {
+    stale_retried_ = true;
+    const std::shared_ptr<Endpoint> endpoint = tried_.back();
+    return AttemptOn(endpoint, true);
+  }
+  if (decision == RetryDecision::kOtherEndpoint) {
+    --retries_left_;
+    if (const auto endpoint = upstream_->Pick(tried_)) return AttemptOn(endpoint, false);
+  }
+  exchange_.OnCallFailed(std::move(error));
+}
+
+void UpstreamCall::OnBlocked() {
+  if (std::exchange(client_paused_, true)) return;
+  exchange_.PauseRequestBody();
+}
+
+void UpstreamCall::OnWritable() {
+  if (std::exchange(client_paused_, false)) exchange_.ResumeRequestBody();
+}
+
+void UpstreamCall::End() {
+  ListNode<Waiter>::Unlink();
+  deadline_.Cancel();
+  if (connection_ != nullptr) std::exchange(connection_, nullptr)->Abort();
+}
+
+void UpstreamCall::Reset() {
+  End();
+  upstream_.reset();
+  config_ = nullptr;
+  tried_.clear();
+  replay_.Clear();
+  trailers_.Clear();
+  connect_time_ = {};
+  attempts_ = retries_left_ = 0;
+  connected_ = body_done_ = stale_retried_ = client_paused_ = response_started_ = false;
+  replayable_ = true;
+}
+
+}  // namespace sluice

@@ -1,0 +1,86 @@
+// Getting one request answered by one upstream: picks an endpoint, takes or makes a connection,
+// sends, and tries again elsewhere where that is safe. Part of an Exchange, which it tells what
+// came back. Keeps a copy of a small request body for as long as another attempt is possible.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "conf/resources.h"
+#include "gateway/base/buffer.h"
+#include "gateway/http/message.h"
+#include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/upstream_state.h"
+
+namespace sluice {
+
+class UpstreamConnection;
+
+class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observer {
+ public:
+  UpstreamCall(ProxyContext& context, Exchange& exchange);
+
+  // Begins the first attempt. What the exchange pinned outlives the call.
+  void Start(std::shared_ptr<UpstreamState> upstream, const conf::UpstreamConfig& config,
+             const conf::UpstreamTimeouts& timeouts);
+
+  // The request body, as it comes. Before a connection is there it is kept.
+  void SendBody(std::string_view bytes);
+  void FinishBody(const HeaderList& trailers);
+
+  void PauseResponse();
+  void ResumeResponse();
+
+  // Ends the call: a finished connection goes back to the pool, an unfinished one is closed.
+  void End();
+  void Reset();  // ready for the next exchange; keeps memory
+
+  uint32_t attempts() const { return attempts_; }
+  Duration connect_time() const { return connect_time_; }
+  const Endpoint* endpoint() const { return tried_.empty() ? nullptr : tried_.back().get(); }
+
+  // From the connection.
+  void OnConnected();
+  void OnInformational(ResponseHead& head);
+  void OnResponseHead(ResponseHead& head);
+  void OnResponseData(std::string_view bytes);
+  void OnResponseEnd(const HeaderList& trailers);
+  void OnFailed(Error error);  // the connection is closed already
+  void OnBlocked();
+  void OnWritable();
+
+  // From the upstream: a name was resolved; from the wheel: it was not, in time.
+  void OnEndpointsChanged() override;
+  void OnDeadline() override;
+
+ private:
+  void Attempt();
+  void AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh);
+  void SendRequest();
+
+  ProxyContext& context_;
+  Exchange& exchange_;
+  std::shared_ptr<UpstreamState> upstream_;
+  const conf::UpstreamConfig* config_ = nullptr;
+  conf::UpstreamTimeouts timeouts_;
+  UpstreamConnection* connection_ = nullptr;
+  std::vector<std::shared_ptr<Endpoint>> tried_;  // the current one is last
+  Deadline deadline_;                             // waiting for a name
+  Buffer replay_;
+  HeaderList trailers_;
+  MonoTime started_{};
+  MonoTime attempt_started_{};
+  Duration connect_time_{};
+  uint32_t attempts_ = 0;
+  uint32_t retries_left_ = 0;
+  bool connected_ = false;  // the head of the request was sent on connection_
+  bool body_done_ = false;
+  bool replayable_ = true;
+  bool stale_retried_ = false;
+  bool client_paused_ = false;
+  bool response_started_ = false;
+};
+
+}  // namespace sluice

@@ -1,0 +1,247 @@
+#include "gateway/proxy/upstream_connection.h"
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+#include "gateway/proxy/forward_headers.h"
+#include "gateway/proxy/upstream_call.h"
+
+namespace sluice {
+
+UpstreamConnection::UpstreamConnection(ProxyContext& context,
+                                       std::shared_ptr<UpstreamState> upstream,
+                                       std::shared_ptr<Endpoint> endpoint)
+    : context_(context),
+      upstream_(std::move(upstream)),
+      endpoint_(std::move(endpoint)),
+      stream_(context.loop, *this),
+      decoder_(Http1Decoder::Role::kClient, context.upstream_limits),
+      deadline_(context.loop.deadlines(), *this) {
+  context.upstream_connections.PushBack(*this);
+}
+
+UpstreamConnection& UpstreamConnection::Connect(ProxyContext& context,
+                                                const std::shared_ptr<UpstreamState>& upstream,
+                                                const std::shared_ptr<Endpoint>& endpoint,
+                                                UpstreamCall& call, Duration connect_timeout) {
+  auto* connection = new UpstreamConnection(context, upstream, endpoint);  // Reap deletes it
+  connection->call_ = &call;
+  connection->deadline_.Set(context.loop.now() + connect_timeout);
+  connection->stream_.Connect(endpoint->address);
+  return *connection;
+}
+
+UpstreamConnection* UpstreamConnection::TakeIdle(Endpoint& endpoint, UpstreamCall& call) {
+  UpstreamConnection* connection = endpoint.idle.back();
+  if (connection == nullptr) return nullptr;
+  connection->LeaveIdle();
+  connection->call_ = &call;
+  return connection;
+}
+
+void UpstreamConnection::LeaveIdle() {
+  ListNode<IdleTag>::Unlink();
+  --upstream_->idle_connections;
+  state_ = State::kBusy;
+}
+
+void UpstreamConnection::OnConnected(Status status) {
+  if (!status.has_value()) {
+    const bool refused =
+        status.error().detail.find(std::strerror(ECONNREFUSED)) != std::string::npos;
+    FailCall(UpstreamError(refused ? ErrorCode::kConnectRefused : ErrorCode::kConnectFailed,
+                           Retry::kSafe, endpoint_->name + ": " + status.error().detail));
+    return;
+  }
+  state_ = State::kBusy;
+  deadline_.Cancel();
+  if (call_ != nullptr) call_->OnConnected();
+}
+
+void UpstreamConnection::SendHead(std::string_view head, Method method, const BodyFraming& framing,
+                                  const conf::UpstreamTimeouts& timeouts) {
+  ++calls_;
+  method_ = method;
+  timeouts_ = timeouts;
+  chunked_request_ = framing.kind == BodyFraming::Kind::kChunked;
+  request_sent_ = response_done_ = keep_alive_ = false;
+  sent_before_ = stream_.bytes_sent();
+  received_before_ = stream_.bytes_received();
+  decoder_.StartMessage(method);
+  stream_.Send(head);
+  UpdateDeadline();
+}
+
+void UpstreamConnection::SendBody(std::string_view bytes) {
+  if (bytes.empty()) return;
+  if (!chunked_request_) return stream_.Send(bytes);
+  stream_.Send(WriteChunkHead(bytes.size(), context_.loop.scratch()));
+  stream_.Send(bytes);
+  stream_.Send("\r\n");
+}
+
+void UpstreamConnection::FinishBody(const HeaderList& trailers) {
+  if (chunked_request_) {
+    stream_.Send("0\r\n");
+    stream_.Send(WriteTrailers(trailers, context_.loop.scratch()));
+    stream_.Send("\r\n");
+  }
+  request_sent_ = true;
+  UpdateDeadline();
+}
+
+void UpstreamConnection::OnRead(std::string_view bytes) {
+  if (state_ == State::kIdle) return Close();  // nobody asked: never an answer to the next call
+  if (state_ == State::kBusy && call_ != nullptr) ReadResponse(bytes);
+}
+
+void UpstreamConnection::ReadResponse(std::string_view bytes) {
+  while (state_ == State::kBusy && call_ != nullptr && !response_done_) {
+    const CodecEvent event = decoder_.Next(bytes);
+    if (!HandleEvent(event, bytes)) break;
+  }
+  if (state_ == State::kBusy && call_ != nullptr) UpdateDeadline();
+}
+
+bool UpstreamConnection::HandleEvent(CodecEvent event, std::string_view rest) {
+  switch (event) {
+    case CodecEvent::kNeedMore:
+      return false;
+    case CodecEvent::kHead:
+      if (decoder_.response().status < 200) {
+        call_->OnInformational(decoder_.response());
+      } else {
+        keep_alive_ = decoder_.response().keep_alive;
+        call_->OnResponseHead(decoder_.response());
+      }
+      return true;
+    case CodecEvent::kData:
+      call_->OnResponseData(decoder_.data());
+      return true;
+    case CodecEvent::kEnd:
+      if (decoder_.response().status < 200) {
+        decoder_.StartMessage(method_);  // the final response is still to come
+        return true;
+      }
+      response_done_ = true;
+      // Bytes behind the response belong to no request: the connection is not to be trusted.
+      if (!rest.empty()) keep_alive_ = false;
+      call_->OnResponseEnd(decoder_.trailers());
+      return false;
+    case CodecEvent::kError:
+      FailCall(decoder_.error());
+      return false;
+  }
+  return false;
+}
+
+void UpstreamConnection::OnEof() {
+  if (state_ != State::kBusy || call_ == nullptr) return Close();
+  const bool nothing_came = decoder_.between_messages();
+  const CodecEvent event = decoder_.OnEof();
+  if (event == CodecEvent::kEnd) {
+    keep_alive_ = false;
+    HandleEvent(event, {});
+  } else if (nothing_came) {
+    FailCall(ConnectionLost(ErrorCode::kUpstreamClosed, "closed before the response"));
+  } else {
+    FailCall(decoder_.error());
+  }
+}
+
+void UpstreamConnection::OnStreamError(int error_number) {
+  if (call_ == nullptr || state_ != State::kBusy) return Close();
+  if (!decoder_.between_messages()) {
+    return FailCall(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever,
+                                  endpoint_->name + ": " + std::strerror(error_number)));
+  }
+  FailCall(ConnectionLost(ErrorCode::kUpstreamReset, std::strerror(error_number)));
+}
+
+// Lost before the first byte of a response: what may be repeated depends on whether the upstream
+// can have seen the request.
+Error UpstreamConnection::ConnectionLost(ErrorCode code, std::string detail) const {
+  const bool unseen = stream_.bytes_sent() == sent_before_;
+  return UpstreamError(code, unseen ? Retry::kSafe : Retry::kIdempotent,
+                       endpoint_->name + ": " + detail);
+}
+
+void UpstreamConnection::FailCall(Error error) {
+  UpstreamCall* call = std::exchange(call_, nullptr);
+  Close();
+  if (call != nullptr) call->OnFailed(std::move(error));
+}
+
+void UpstreamConnection::OnBlocked() {
+  blocked_ = true;
+  unsent_at_deadline_ = stream_.unsent_now();
+  UpdateDeadline();
+  if (call_ != nullptr) call_->OnBlocked();
+}
+
+void UpstreamConnection::OnWritable() {
+  blocked_ = false;
+  UpdateDeadline();
+  if (call_ != nullptr) call_->OnWritable();
+}
+
+void UpstreamConnection::UpdateDeadline() {
+  if (state_ != State::kBusy || call_ == nullptr) return;
+  if (blocked_) {
+    deadline_.Set(context_.loop.now() + timeouts_.send);
+  } else if (request_sent_ && stream_.is_reading()) {
+    deadline_.Set(context_.loop.now() + timeouts_.read);
+  } else {
+    deadline_.Cancel();  // it is the client's turn
+  }
+}
+
+void UpstreamConnection::OnDeadline() {
+  if (state_ == State::kIdle) return Close();
+  if (state_ == State::kConnecting) {
+    return FailCall(UpstreamError(ErrorCode::kConnectTimeout, Retry::kSafe,
+                                  endpoint_->name + ": no connection in time"));
+  }
+  if (blocked_) {
+    const size_t unsent = stream_.unsent_now();
+    if (unsent < std::exchange(unsent_at_deadline_, unsent)) return UpdateDeadline();
+    return FailCall(UpstreamError(ErrorCode::kUpstreamSendTimeout, Retry::kNever,
+                                  endpoint_->name + ": the request is not read"));
+  }
+  const bool in_body = stream_.bytes_received() > received_before_ && !decoder_.in_head();
+  FailCall(UpstreamError(in_body ? ErrorCode::kResponseTruncated : ErrorCode::kUpstreamReadTimeout,
+                         Retry::kNever, endpoint_->name + ": nothing came in time"));
+}
+
+void UpstreamConnection::Release(const conf::UpstreamConfig& config) {
+  call_ = nullptr;
+  const bool keep = state_ == State::kBusy && request_sent_ && response_done_ && keep_alive_ &&
+                    !blocked_ && stream_.is_open() && !endpoint_->retired &&
+                    calls_ < config.keepalive_requests &&
+                    upstream_->idle_connections < config.keepalive_size;
+  if (!keep) return Close();
+  state_ = State::kIdle;
+  ++upstream_->idle_connections;
+  endpoint_->idle.PushBack(*this);
+  stream_.ResumeReading();
+  deadline_.Set(context_.loop.now() + config.keepalive_idle);
+}
+
+void UpstreamConnection::Abort() {
+  call_ = nullptr;
+  Close();
+}
+
+void UpstreamConnection::Close() {
+  if (state_ == State::kClosing) return;
+  if (state_ == State::kIdle) LeaveIdle();
+  state_ = State::kClosing;
+  deadline_.Cancel();
+  stream_.Close();
+}
+
+void UpstreamConnection::OnClosed() { context_.Reap(*this); }
+
+}  // namespace sluice

@@ -1,0 +1,105 @@
+// One HTTP/1.1 connection to an endpoint: carries one call at a time, then waits in the endpoint's
+// idle list, still armed for reading, so that a close by the upstream is noticed at once. Created
+// by an UpstreamCall; destroyed by the loop after its last callback.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "conf/resources.h"
+#include "gateway/base/intrusive_list.h"
+#include "gateway/http/http1_codec.h"
+#include "gateway/net/deadline.h"
+#include "gateway/net/stream.h"
+#include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/upstream_state.h"
+
+namespace sluice {
+
+class UpstreamCall;
+
+class UpstreamConnection final : public StreamObserver,
+                                 public Deadline::Observer,
+                                 public ListNode<ActiveTag>,
+                                 public ListNode<IdleTag> {
+ public:
+  // Connects; `call` gets OnConnected or OnFailed. Never fails at once.
+  static UpstreamConnection& Connect(ProxyContext& context,
+                                     const std::shared_ptr<UpstreamState>& upstream,
+                                     const std::shared_ptr<Endpoint>& endpoint, UpstreamCall& call,
+                                     Duration connect_timeout);
+
+  // The most recently used idle connection of `endpoint`, bound to `call`; null when there is none.
+  static UpstreamConnection* TakeIdle(Endpoint& endpoint, UpstreamCall& call);
+
+  // Begins the exchange: sends the head. `head` is lent until the callback ends.
+  void SendHead(std::string_view head, Method method, const BodyFraming& framing,
+                const conf::UpstreamTimeouts& timeouts);
+  void SendBody(std::string_view bytes);
+  void FinishBody(const HeaderList& trailers);
+
+  void PauseReading() {
+    stream_.PauseReading();
+    UpdateDeadline();
+  }
+  void ResumeReading() {
+    stream_.ResumeReading();
+    UpdateDeadline();
+  }
+
+  // The call is over: keeps the connection for the next one if that is safe, or closes it.
+  void Release(const conf::UpstreamConfig& config);
+  // The call is over before the response was, or nobody needs the connection: closes.
+  void Abort();
+
+  bool is_reused() const { return calls_ > 1; }
+  const Endpoint& endpoint() const { return *endpoint_; }
+
+  void OnConnected(Status status) override;
+  void OnRead(std::string_view bytes) override;
+  void OnEof() override;
+  void OnStreamError(int error_number) override;
+  void OnBlocked() override;
+  void OnWritable() override;
+  void OnClosed() override;
+  void OnDeadline() override;
+
+ private:
+  friend class ProxyContext;  // Reap
+  enum class State : uint8_t { kConnecting, kIdle, kBusy, kClosing };
+
+  UpstreamConnection(ProxyContext& context, std::shared_ptr<UpstreamState> upstream,
+                     std::shared_ptr<Endpoint> endpoint);
+  ~UpstreamConnection() = default;
+
+  void ReadResponse(std::string_view bytes);
+  bool HandleEvent(CodecEvent event, std::string_view rest);  // false: stop
+  void LeaveIdle();
+  void Close();
+  void FailCall(Error error);
+  Error ConnectionLost(ErrorCode code, std::string detail) const;
+  void UpdateDeadline();
+
+  ProxyContext& context_;
+  const std::shared_ptr<UpstreamState> upstream_;
+  const std::shared_ptr<Endpoint> endpoint_;
+  UpstreamCall* call_ = nullptr;
+  Stream stream_;
+  Http1Decoder decoder_;
+  Deadline deadline_;
+  conf::UpstreamTimeouts timeouts_;
+  State state_ = State::kConnecting;
+  Method method_ = Method::kOther;
+  bool chunked_request_ = false;
+  bool request_sent_ = false;
+  bool response_done_ = false;
+  bool keep_alive_ = false;
+  bool blocked_ = false;
+  uint32_t calls_ = 0;
+  uint64_t sent_before_ = 0;  // stream_.bytes_sent() when this call began
+  uint64_t received_before_ = 0;
+  size_t unsent_at_deadline_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,96 @@
+// The run-time side of an upstream in one worker: its endpoints (nodes resolved to addresses),
+// their rotation and their idle connections. Kept under the upstream's stable key, so that a reload
+// that does not touch a node loses nothing. Referenced by snapshots and by calls under way.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "balancer/balancer.h"
+#include "balancer/round_robin.h"
+#include "conf/resources.h"
+#include "gateway/base/address.h"
+#include "gateway/base/intrusive_list.h"
+#include "gateway/net/loop.h"
+
+namespace sluice {
+
+class Resolver;
+class UpstreamConnection;
+struct IdleTag;
+
+// One address of an upstream. Connections and calls share it; it may outlive its upstream.
+struct Endpoint {
+  SocketAddress address;
+  std::string name;       // "127.0.0.1:1980", for logs
+  std::string node_host;  // host and port of the node as configured: Host for pass_host "node"
+  uint32_t weight = 1;
+  int32_t priority = 0;
+  bool retired = false;  // no longer configured or resolved: its connections are not kept
+  IntrusiveList<UpstreamConnection, IdleTag> idle;  // most recently used last
+};
+
+class UpstreamState {
+ public:
+  // Told when the endpoints change, while a call waits for a name to be resolved.
+  class Waiter : public ListNode<Waiter> {
+   public:
+    virtual void OnEndpointsChanged() = 0;
+
+   protected:
+    ~Waiter() = default;
+  };
+
+  // `resolver` may be null when no node is a name (tests).
+  UpstreamState(Loop& loop, Resolver* resolver, const conf::UpstreamConfig& config, uint64_t seed);
+  ~UpstreamState();
+  UpstreamState(const UpstreamState&) = delete;
+  UpstreamState& operator=(const UpstreamState&) = delete;
+
+  // Takes a changed configuration over: nodes that stay keep their place and connections.
+  void Update(const conf::UpstreamConfig& config);
+  // No longer configured: closes what is idle and keeps no further connection.
+  void Retire();
+
+  // The next endpoint in the rotation that is not in `tried`, from the highest priority tier that
+  // has one; null when there is none.
+  std::shared_ptr<Endpoint> Pick(std::span<const std::shared_ptr<Endpoint>> tried);
+
+  size_t endpoint_count() const { return endpoints_.size(); }
+  // A name was never resolved yet: waiting makes sense.
+  bool is_resolving() const;
+  void AddWaiter(Waiter& waiter) { waiters_.PushBack(waiter); }
+
+  // Idle connections of all endpoints, against keepalive_pool.size.
+  uint32_t idle_connections = 0;
+
+ private:
+  struct Node;
+
+  void Locate(Node& node);
+  void Rebuild();
+  void RebuildRotation(std::span<const std::shared_ptr<Endpoint>> old_endpoints,
+                       std::span<const balancer::RoundRobinState> old_rotation);
+  void MarkTried(std::span<const std::shared_ptr<Endpoint>> tried, bool eligible);
+  void WakeWaiters();
+
+  Loop& loop_;
+  Resolver* resolver_;
+  uint64_t seed_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<std::shared_ptr<Endpoint>> endpoints_;  // sorted by priority, highest first
+  std::vector<balancer::EndpointView> views_;         // parallel to endpoints_
+  std::vector<balancer::RoundRobinState> rotation_;   // parallel to endpoints_
+  IntrusiveList<Waiter> waiters_;
+};
+
+// Does the node have to be looked up (neither an IP address nor a UNIX path)?
+bool IsNodeName(const conf::NodeConfig& node);
+
+// Closes the idle connections of an endpoint and keeps no further ones.
+void RetireEndpoint(Endpoint& endpoint);
+
+}  // namespace sluice
