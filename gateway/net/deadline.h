@@ -54,7 +54,7 @@ class Deadline : public ListNode<Deadline> {
 
   void Set(MonoTime at) {
     at_ = at;
-    if (!is_linked() || DeadlineWheel::TickOf(at) < slot_tick_) wheel_.Insert(*this);
+    if (!is_linked() || DeadlineWheel::TickOf(at) + 1 < slot_tick_) wheel_.Insert(*this);
   }
   void Cancel() { at_ = MonoTime::max(); }
   bool is_set() const { return at_ != MonoTime::max(); }
