@@ -14,14 +14,14 @@ namespace sluice {
 
 struct ExplainInput {
   std::string method = "GET";
-  std::string url;  // "https://host/path?query", or "/path?query" with a Host among `headers`
-  std::vector<std::pair<std::string, std::string>> headers;
-  std::string client_ip;  // empty: 127.0.0.1
+  std::string url = {};  // "https://host/path?query", or "/path?query" with a Host among `headers`
+  std::vector<std::pair<std::string, std::string>> headers = {};
+  std::string client_ip = {};  // empty: 127.0.0.1
 };
 
 // The normalised request, the candidate routes in order with the first predicate that failed, the
-// winner with file and line, and its upstream; as text or JSON. A request that a worker would refuse
-// is the error with which it would.
+// winner with file and line, and its upstream; as text or JSON. A request that a worker would
+// refuse is the error with which it would.
 Result<std::string> ExplainRequest(const Snapshot& snapshot, const ExplainInput& input, bool json);
 
 // All routes: id, uris, hosts, methods, priority, status, upstream, file and line.

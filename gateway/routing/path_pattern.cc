@@ -17,21 +17,11 @@ Error BadPattern(std::string_view uri, const std::string& reason) {
 
 std::string_view Segment(std::string_view text) { return text.substr(0, text.find('/')); }
 
-// Bytes that cannot stand in a request line as they are. Users write them plainly.
-bool NeedsEscape(char c) { return c == ' ' || static_cast<unsigned char>(c) >= 0x80; }
-
-std::string_view Escape(std::string_view uri, Arena& arena) {
-  if (std::none_of(uri.begin(), uri.end(), NeedsEscape)) return uri;
-  constexpr std::string_view kHex = "0123456789ABCDEF";
+// A space cannot stand in a request line; users write it plainly.
+std::string_view EscapeSpaces(std::string_view uri, Arena& arena) {
+  if (uri.find(' ') == std::string_view::npos) return uri;
   std::string out;
-  for (const char c : uri) {
-    if (!NeedsEscape(c)) {
-      out += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    out.append("%").append(1, kHex[byte >> 4]).append(1, kHex[byte & 15]);
-  }
+  for (const char c : uri) c == ' ' ? out.append("%20") : out.append(1, c);
   return arena.Copy(out);
 }
 
@@ -48,7 +38,7 @@ Result<std::string_view> NormalForm(std::string_view uri, Arena& arena) {
                                             "as in [[\"arg_name\", \"==\", \"value\"]]"
                                           : "a fragment is never sent to a server");
   }
-  const std::string_view escaped = Escape(uri, arena);
+  const std::string_view escaped = EscapeSpaces(uri, arena);
   const auto normal = NormalizePath(escaped, arena);
   if (!normal) return BadPattern(uri, normal.error().detail);
   if (LostSegment(escaped, *normal)) {
