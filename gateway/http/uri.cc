@@ -34,7 +34,17 @@ std::optional<char> DecodeEscape(std::string_view text) {
 bool IsNormalEscape(std::string_view text) {
   const std::optional<char> byte = DecodeEscape(text);
   return byte && *byte != '\0' && *byte != '/' && *byte != '\\' &&
-         !characters::Is(*byte, Class::kUnreserved) && (text[1] < 'a') && (text[2] < 'a');
+         !characters::Is(*byte, Class::kUnreserved) && text[1] < 'a' && text[2] < 'a';
+}
+
+// The number of dots if a dot segment, with or without parameters, is at the front; otherwise 0.
+size_t CountDots(std::string_view text) {
+  if (!text.starts_with('.')) return 0;
+  const size_t dots = text.starts_with("..") ? 2 : 1;
+  const std::string_view behind = text.substr(dots);
+  const bool ends = behind.empty() || behind.front() == '/' || behind.front() == ';' ||
+                    behind.starts_with("%3B") || behind.starts_with("%3b");
+  return ends ? dots : 0;
 }
 
 // The usual case in one pass. False only means that a closer look is needed.
@@ -43,7 +53,8 @@ bool IsNormal(std::string_view path) {
   for (size_t i = 0; i < path.size(); ++i) {
     const char c = path[i];
     if (c == '/') {
-      if (i + 1 < path.size() && (path[i + 1] == '/' || path[i + 1] == '.')) return false;
+      const std::string_view behind = path.substr(i + 1);
+      if (behind.starts_with('/') || CountDots(behind) > 0) return false;
     } else if (c == '%') {
       if (!IsNormalEscape(path.substr(i))) return false;
       i += 2;
@@ -124,13 +135,9 @@ void PathBuilder::AppendEscape(char byte) {
 // ("/..;x/"), so a dot segment with parameters is refused.
 Status PathBuilder::CloseSegment(char* start) {
   const std::string_view segment(start, static_cast<size_t>(end_ - start));
-  if (segment.empty() || segment.front() != '.') return {};
-  const size_t dots = segment.substr(0, 2) == ".." ? 2 : 1;
-  const std::string_view behind = segment.substr(dots);
-  if (!behind.empty()) {
-    if (behind.front() != ';' && behind.substr(0, 3) != "%3B") return {};
-    return BadPath("a path without parameters on '.' or '..'", path_);
-  }
+  const size_t dots = CountDots(segment);
+  if (dots == 0) return {};
+  if (segment.size() > dots) return BadPath("a path without parameters on '.' or '..'", path_);
   end_ = start;
   if (dots == 1) return {};
   if (start - begin_ <= 1) return BadPath("a path that does not climb above '/'", path_);
