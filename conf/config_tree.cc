@@ -62,6 +62,14 @@ std::optional<IntegerText> SplitInteger(std::string_view text) {
   return out;
 }
 
+void SetFloat(Node& node, std::string_view text) {
+  node.kind = Node::Kind::kNumber;
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), node.number);
+  // Neither too large nor too small for a double is read as something else without a word.
+  if (error != std::errc()) node.number = std::numeric_limits<double>::infinity();
+}
+
 void SetInteger(Node& node, const IntegerText& text) {
   uint64_t magnitude = 0;
   const char* end = text.digits.data() + text.digits.size();
@@ -71,19 +79,12 @@ void SetInteger(Node& node, const IntegerText& text) {
     node.kind = Node::Kind::kInteger;
     node.integer = static_cast<int64_t>(text.negative ? 0 - magnitude : magnitude);
     node.number = static_cast<double>(node.integer);
-    return;
+  } else if (text.base == 10) {
+    SetFloat(node, node.text);
+  } else {
+    node.kind = Node::Kind::kNumber;
+    for (const char c : text.digits) node.number = node.number * text.base + HexValue(c);
   }
-  node.kind = Node::Kind::kNumber;
-  for (const char c : text.digits) node.number = node.number * text.base + HexValue(c);
-  if (text.negative) node.number = -node.number;
-}
-
-void SetFloat(Node& node, std::string_view text) {
-  node.kind = Node::Kind::kNumber;
-  if (text.starts_with('+')) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), node.number);
-  // Neither too large nor too small for a double is read as something else without a word.
-  if (error != std::errc()) node.number = std::numeric_limits<double>::infinity();
 }
 
 bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> words) {

@@ -29,24 +29,20 @@ bool SetHost(std::string_view text, NodeConfig& node) {
 
 // "host:port" with an optional port, as the key of a node map.
 std::optional<NodeConfig> ReadNodeKey(const Place& place, const Entry& entry) {
-  std::string_view host = entry.key;
+  const std::string_view key = entry.key;
   NodeConfig node;
   node.port = kHttpPort;
   node.position = entry.key_position;
-  const size_t colon = host.rfind(':');
-  const bool has_port = !host.starts_with("unix:") && colon != std::string_view::npos &&
-                        !host.ends_with(']') && host.find(':') >= host.rfind(']') + 1;
-  bool valid = true;
-  if (has_port) {
-    const auto port = ParseDecimal(host.substr(colon + 1));
-    valid = port && *port >= 1 && *port <= 65535;
-    if (valid) node.port = static_cast<uint16_t>(*port);
-    host = host.substr(0, colon);
+  size_t colon = std::string_view::npos;
+  if (!key.starts_with("unix:")) {
+    const size_t bracket = key.starts_with('[') ? key.find(']') : 0;
+    colon = key.find(':', bracket == std::string_view::npos ? 0 : bracket);
   }
-  if (valid && SetHost(host, node) &&
-      (has_port || host.front() == '[' || !IpAddress::Parse(host) ||
-       IpAddress::Parse(host)->is_v4())) {
-    return node;
+  const bool has_port = colon != std::string_view::npos;
+  const auto port = has_port ? ParseDecimal(key.substr(colon + 1)) : kHttpPort;
+  if (port && *port >= 1 && *port <= 65535) {
+    node.port = static_cast<uint16_t>(*port);
+    if (SetHost(key.substr(0, colon), node)) return node;
   }
   place.Of(entry).FailAt(entry.key_position,
                          "expected " + std::string(kNodeExpected) + ", got \"" + entry.key + "\"");

@@ -1,9 +1,11 @@
 #include "conf/diagnostics.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "gateway/base/json_writer.h"
+#include "gateway/base/text.h"
 
 namespace sluice::conf {
 namespace {
@@ -37,6 +39,21 @@ size_t Advance(std::string_view text, size_t count) {
   return i;
 }
 
+// The text with what a terminal would not show in one column made visible: a tab shifts the caret.
+void AppendPrintable(std::string& out, std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    const auto byte = static_cast<unsigned char>(text.front());
+    const bool control = byte < 0x20 || byte == 0x7f;
+    if (control || length == 0) {
+      out += control ? ' ' : '?';
+    } else {
+      out += text.substr(0, length);
+    }
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+}
+
 void AppendExcerpt(std::string& out, std::string_view line, Position position) {
   const size_t caret = position.column == 0 ? 0 : position.column - 1;
   const size_t skipped = caret > kExcerptBefore ? caret - kExcerptBefore : 0;
@@ -47,13 +64,21 @@ void AppendExcerpt(std::string& out, std::string_view line, Position position) {
   const std::string number = std::to_string(position.line);
   const std::string before = skipped > 0 ? "..." : "";
   out += "  " + number + " | " + before;
-  for (const char c : shown) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte < 0x20 || byte == 0x7f ? ' ' : c;  // a tab would shift the caret
-  }
+  AppendPrintable(out, shown);
   if (cut_after) out += "...";
   out += "\n  " + std::string(number.size(), ' ') + " | ";
   out += std::string(before.size() + caret - skipped, ' ') + "^\n";
+}
+
+// In the order of the sources, so that a reader goes through each file once.
+std::vector<const Diagnostic*> InOrder(const std::vector<Diagnostic>& list) {
+  std::vector<const Diagnostic*> out;
+  for (const Diagnostic& item : list) out.push_back(&item);
+  std::stable_sort(out.begin(), out.end(), [](const Diagnostic* a, const Diagnostic* b) {
+    return std::tie(a->position.file, a->position.line, a->position.column) <
+           std::tie(b->position.file, b->position.line, b->position.column);
+  });
+  return out;
 }
 
 }  // namespace
@@ -77,7 +102,8 @@ std::string Diagnostics::Locate(Position position) const {
 
 std::string Diagnostics::ToText() const {
   std::string out;
-  for (const Diagnostic& item : list_) {
+  for (const Diagnostic* entry : InOrder(list_)) {
+    const Diagnostic& item = *entry;
     std::string place = Locate(item.position);
     if (item.position.line > 0) place += ":" + std::to_string(item.position.column);
     if (!place.empty()) out += place + ": ";
@@ -100,7 +126,8 @@ std::string Diagnostics::ToJson() const {
   std::string out;
   JsonWriter writer(out);
   writer.BeginArray();
-  for (const Diagnostic& item : list_) {
+  for (const Diagnostic* entry : InOrder(list_)) {
+    const Diagnostic& item = *entry;
     const bool known = item.position.file < sources_.size();
     writer.BeginObject();
     writer.Member("file", known ? std::string_view(sources_[item.position.file].name) : "");

@@ -64,11 +64,11 @@ class JsonEvents {
     return !builder_.failed();
   }
   bool StartObject() {
-    builder_.BeginMap(Start());
+    builder_.BeginMap(Bracket());
     return !builder_.failed();
   }
   bool StartArray() {
-    builder_.BeginList(Start());
+    builder_.BeginList(Bracket());
     return !builder_.failed();
   }
   bool EndObject(rj::SizeType) { return End(); }
@@ -93,13 +93,18 @@ class JsonEvents {
     end_ = stream_.Tell();
     return tracker_.At(start);
   }
+  // A bracket is told before it is taken from the stream.
+  Position Bracket() {
+    end_ = stream_.Tell() + 1;
+    return tracker_.At(stream_.Tell());
+  }
   bool Scalar(Node node) {
     node.position = Start();
     builder_.Scalar(std::move(node));
     return !builder_.failed();
   }
   bool End() {
-    end_ = stream_.Tell();
+    Bracket();
     builder_.End();
     return !builder_.failed();
   }

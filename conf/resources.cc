@@ -112,6 +112,10 @@ class Decoder {
 
 void Decoder::Run() {
   const Place root{config_.document, diagnostics_};
+  if (!root.node.is_map()) {
+    root.Expected("a map with routes");
+    return;
+  }
   CheckSections(root);
   const Node* gateway = root.node.Find("gateway");
   if (gateway != nullptr) {

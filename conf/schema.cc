@@ -75,7 +75,7 @@ bool IsNumber(const Node& node) {
 std::string Place::Path() const {
   if (parent == nullptr) return {};
   std::string path = parent->Path();
-  if (key.empty()) return path + "[" + std::to_string(index) + "]";
+  if (index != kNoIndex) return path + "[" + std::to_string(index) + "]";
   if (!path.empty()) path += '.';
   return path.append(key);
 }
@@ -118,14 +118,20 @@ std::string Describe(const Node& node) {
 }
 
 std::string Suggest(std::string_view word, const std::vector<std::string_view>& names) {
-  const size_t limit = std::max<size_t>(1, std::min<size_t>(3, word.size() / 3));
+  // Two letters that changed places are a distance of 2.
+  const size_t limit = word.size() < 3 ? 1 : word.size() < 8 ? 2 : 3;
   std::string_view best;
-  size_t best_distance = limit + 1;
+  size_t best_score = SIZE_MAX;
   for (const std::string_view name : names) {
     const size_t distance = EditDistance(word, name, limit);
-    if (distance < best_distance) {
+    if (distance > limit || name.empty()) continue;
+    // Of names equally far, one of the same length and beginning is the likelier.
+    const size_t unlike =
+        (name.size() != word.size() ? 2 : 0) + (word.starts_with(name[0]) ? 0 : 1);
+    const size_t score = distance * 4 + unlike;
+    if (score < best_score) {
       best = name;
-      best_distance = distance;
+      best_score = score;
     }
   }
   return best.empty() ? std::string() : "did you mean \"" + std::string(best) + "\"?";

@@ -28,10 +28,12 @@ struct Place {
   const Node& node;
   Diagnostics& diagnostics;
   const Place* parent = nullptr;
-  std::string_view key{};  // in the parent map; empty: `index` in the parent list
-  size_t index = 0;
+  std::string_view key{};   // in the parent map
+  size_t index = kNoIndex;  // in the parent list
 
-  Place Of(const Entry& entry) const { return {entry.value, diagnostics, this, entry.key, 0}; }
+  static constexpr size_t kNoIndex = SIZE_MAX;
+
+  Place Of(const Entry& entry) const { return {entry.value, diagnostics, this, entry.key}; }
   Place Of(size_t item) const { return {node.items[item], diagnostics, this, {}, item}; }
 
   std::string Path() const;  // "routes[0].upstream.nodes"
