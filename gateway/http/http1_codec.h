@@ -98,6 +98,15 @@ class Http1Decoder {
   // message allocates it again. Only while between_messages().
   void ReleaseMemory();
 
+  // For an owner that moves body bytes past the decoder: how many of a body of known length are
+  // still to come (0 in any other state), and that `count` of them went by. The next call of Next
+  // goes on behind them. Precondition: count <= body_left().
+  uint64_t body_left() const { return state_ == State::kLength ? left_ : 0; }
+  void SkipBody(uint64_t count) {
+    left_ -= count;
+    if (left_ == 0) state_ = State::kEndDue;
+  }
+
   bool between_messages() const;  // no byte of the current message has come yet
   bool in_head() const;           // some bytes have, but the head is not complete
 

@@ -1,11 +1,11 @@
 #include "gateway/net/listener.h"
 
+#include <cerrno>
+#include <utility>
+
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
-
-#include <cerrno>
-#include <utility>
 
 #include "gateway/base/log.h"
 
@@ -45,8 +45,7 @@ Listener::Listener(Loop& loop, int fd, const SocketAddress& address, OnAccept on
 
 Result<std::unique_ptr<Listener>> Listener::Make(Loop& loop, int fd, const SocketAddress& address,
                                                  OnAccept on_accept) {
-  auto listener =
-      std::unique_ptr<Listener>(new Listener(loop, fd, address, std::move(on_accept)));
+  auto listener = std::unique_ptr<Listener>(new Listener(loop, fd, address, std::move(on_accept)));
   auto handle = std::make_unique<Handle>();
   const int error = uv_poll_init(loop.raw(), &handle->poll, fd);
   if (error != 0) return SystemError("listen on " + address.ToString(), -error);
@@ -81,8 +80,8 @@ void Listener::AcceptQueued() {
 bool Listener::AcceptOne() {
   sockaddr_storage storage;
   socklen_t size = sizeof(storage);
-  const int fd = accept4(fd_, reinterpret_cast<sockaddr*>(&storage), &size,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const int fd =
+      accept4(fd_, reinterpret_cast<sockaddr*>(&storage), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd >= 0) {
     on_accept_(fd, SocketAddress::FromRaw(reinterpret_cast<const sockaddr*>(&storage), size));
     return true;

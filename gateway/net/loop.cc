@@ -1,8 +1,10 @@
 #include "gateway/net/loop.h"
 
-#include <uv.h>
-
 #include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <uv.h>
 
 #include "gateway/net/stream.h"
 
@@ -10,6 +12,7 @@ namespace sluice {
 namespace {
 
 constexpr size_t kReceiveBufferSize = 128 * 1024;
+constexpr int kPipeSize = 1024 * 1024;
 
 struct OffLoopWork {
   uv_work_t request;
@@ -72,6 +75,10 @@ Result<std::unique_ptr<Loop>> Loop::Make() {
 }
 
 Loop::~Loop() {
+  if (pipe_.read_end >= 0) {
+    close(pipe_.read_end);
+    close(pipe_.write_end);
+  }
   if (raw_ == nullptr) return;
   uv_close(reinterpret_cast<uv_handle_t*>(&handles_->tick), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&handles_->check), nullptr);
@@ -119,8 +126,16 @@ void Loop::RunOffLoop(std::function<void()> work, std::function<void()> done) {
   static_cast<void>(item.release());  // OnWorkDone takes it back
 }
 
-MonoTime Loop::now() const {
-  return MonoTime(milliseconds(uv_now(raw_.get())));
+MonoTime Loop::now() const { return MonoTime(milliseconds(uv_now(raw_.get()))); }
+
+const Loop::Pipe& Loop::pipe() {
+  if (pipe_.read_end >= 0) return pipe_;
+  int ends[2];
+  if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return pipe_;
+  pipe_ = {ends[0], ends[1]};
+  // Without the privilege for it the default of 64 KiB works too.
+  fcntl(pipe_.write_end, F_SETPIPE_SZ, kPipeSize);
+  return pipe_;
 }
 
 LentPieces* Loop::TakePieces() {

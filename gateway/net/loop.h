@@ -3,8 +3,6 @@
 // everything on it is used from its thread only, except Post.
 #pragma once
 
-#include <sys/uio.h>
-
 #include <array>
 #include <functional>
 #include <memory>
@@ -12,6 +10,8 @@
 #include <span>
 #include <string_view>
 #include <vector>
+
+#include <sys/uio.h>
 
 #include "gateway/base/arena.h"
 #include "gateway/base/intrusive_list.h"
@@ -65,6 +65,14 @@ class Loop {
   friend class Stream;
   struct Handles;
 
+  // A pipe through which streams move bytes inside the kernel; empty between callbacks. Made at
+  // the first use; -1 when the system has none left.
+  struct Pipe {
+    int read_end = -1;
+    int write_end = -1;
+  };
+  const Pipe& pipe();
+
   LentPieces* TakePieces();
   void GivePieces(LentPieces* pieces);
 
@@ -76,6 +84,7 @@ class Loop {
   DeadlineWheel deadlines_;
   Arena scratch_{64 * 1024};
   std::vector<char> receive_buffer_;
+  Pipe pipe_;
   IntrusiveList<Stream> dirty_;
   std::vector<std::unique_ptr<LentPieces>> free_pieces_;
   std::mutex posted_mutex_;

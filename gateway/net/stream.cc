@@ -1,12 +1,13 @@
 #include "gateway/net/stream.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-#include <uv.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <utility>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
 
 namespace sluice {
 namespace {
@@ -15,6 +16,8 @@ namespace {
 // other side of an exchange cannot make us hold a large remainder.
 constexpr uint32_t kFirstReadSize = 64 * 1024;
 constexpr uint32_t kFullReadSize = 128 * 1024;
+// What one splice may take.
+constexpr uint64_t kRelaySize = 1024 * 1024;
 
 int UnixConnect(uv_connect_t* request, uv_pipe_t* pipe, std::string_view path, uv_connect_cb done) {
   uv_pipe_connect(request, pipe, std::string(path).c_str(), done);
@@ -44,6 +47,8 @@ struct Stream::Backend {
   static Stream& Owner(const void* data) { return *static_cast<Stream*>(const_cast<void*>(data)); }
   static void Allocate(uv_handle_t* handle, size_t, uv_buf_t* buffer) {
     const Stream& owner = Owner(handle->data);
+    // An empty buffer makes libuv report the event without reading: Relay does it then.
+    if (owner.CanRelay()) return;
     const std::span<char> memory = owner.loop_.receive_buffer();
     buffer->base = memory.data();
     buffer->len = std::min<size_t>(owner.read_size_, memory.size());
@@ -136,7 +141,11 @@ void Stream::ResumeReading() {
 
 void Stream::OnReadable(ptrdiff_t count) {
   if (count == 0) return;  // EAGAIN
-  if (count > 0) {
+  if (count == UV_ENOBUFS) {
+    Relay();
+  } else if (count > 0) {
+    const auto relayed = std::min<uint64_t>(relay_left_, static_cast<uint64_t>(count));
+    relay_left_ -= relayed;
     bytes_received_ += static_cast<uint64_t>(count);
     if (static_cast<size_t>(count) == read_size_ && !slow_reader_) read_size_ = kFullReadSize;
     observer_.OnRead({loop_.receive_buffer().data(), static_cast<size_t>(count)});
@@ -150,6 +159,63 @@ void Stream::OnReadable(ptrdiff_t count) {
     }
   }
   loop_.FlushDirty();
+}
+
+void Stream::RelayTo(Stream& sink, uint64_t count) {
+  relay_sink_ = &sink;
+  relay_left_ = count;
+}
+
+bool Stream::CanRelay() const {
+  return relay_left_ > 0 && relay_sink_->unsent_ == 0 && relay_sink_->state_ == State::kOpen &&
+         loop_.pipe().read_end >= 0;
+}
+
+// Socket to pipe to socket, without a copy. The pipe is empty again afterwards, because all streams
+// of the loop share it: what the sink does not take is read from it and waits as usual.
+void Stream::Relay() {
+  const ssize_t count =
+      splice(fd(), nullptr, loop_.pipe().write_end, nullptr,
+             std::min<uint64_t>(relay_left_, kRelaySize), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count <= 0) {
+    relay_left_ = 0;
+    reading_ = false;
+    uv_read_stop(&backend_->stream);
+    return count == 0 ? observer_.OnEof() : Fail(-errno);
+  }
+  bytes_received_ += static_cast<uint64_t>(count);
+  relay_left_ -= static_cast<uint64_t>(count);
+  relay_sink_->SendFromPipe(static_cast<size_t>(count));
+  if (state_ == State::kOpen) observer_.OnRelayed(static_cast<uint64_t>(count));
+}
+
+void Stream::SendFromPipe(size_t count) {
+  const int pipe = loop_.pipe().read_end;
+  while (count > 0) {
+    const ssize_t sent =
+        splice(pipe, nullptr, fd(), nullptr, count, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (sent <= 0) break;
+    bytes_sent_ += static_cast<uint64_t>(sent);
+    count -= static_cast<size_t>(sent);
+  }
+  if (count == 0) return;
+  const bool full = errno == EAGAIN;
+  const int error_number = errno;
+  std::string rest(count, '\0');
+  for (size_t taken = 0; taken < count;) {
+    const ssize_t got = read(pipe, rest.data() + taken, count - taken);
+    SLUICE_CHECK(got > 0);  // they are there: nobody else reads
+    taken += static_cast<size_t>(got);
+  }
+  if (!full) return Fail(-error_number);
+  in_flight_.Append(rest);
+  unsent_ += count;
+  WaitForPeer();
+  if (state_ == State::kOpen && unsent_ > kHighWatermark && !blocked_) {
+    blocked_ = true;
+    observer_.OnBlocked();
+  }
 }
 
 void Stream::Send(std::string_view bytes) {
@@ -223,10 +289,9 @@ void Stream::WaitForPeer() {
   const std::string_view bytes = in_flight_.view();
   const uv_buf_t buffer =
       uv_buf_init(const_cast<char*>(bytes.data()), static_cast<unsigned>(bytes.size()));
-  const int error = uv_write(backend_->write.get(), &backend_->stream, &buffer, 1,
-                             [](uv_write_t* request, int status) {
-                               Backend::Owner(request->data).OnWritten(status);
-                             });
+  const int error = uv_write(
+      backend_->write.get(), &backend_->stream, &buffer, 1,
+      [](uv_write_t* request, int status) { Backend::Owner(request->data).OnWritten(status); });
   if (error != 0) Fail(error);
 }
 

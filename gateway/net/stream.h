@@ -21,9 +21,10 @@ namespace sluice {
 // in it could hurt.
 class StreamObserver {
  public:
-  virtual void OnConnected(Status status) = 0;      // after Connect
-  virtual void OnRead(std::string_view bytes) = 0;  // lent until the callback ends
-  virtual void OnEof() = 0;                         // the peer sends no more
+  virtual void OnConnected(Status status) = 0;       // after Connect
+  virtual void OnRead(std::string_view bytes) = 0;   // lent until the callback ends
+  virtual void OnRelayed(uint64_t) {}                // RelayTo has moved that many bytes
+  virtual void OnEof() = 0;                          // the peer sends no more
   virtual void OnStreamError(int error_number) = 0;  // reading or writing failed; Close it
   virtual void OnBlocked() = 0;   // the peer does not take more: stop producing until OnWritable
   virtual void OnWritable() = 0;  // what was blocked has drained
@@ -48,8 +49,15 @@ class Stream : public ListNode<Stream> {
   // literals). Dropped after Close.
   void Send(std::string_view bytes);
   size_t unsent() const { return unsent_; }
-  // As unsent, but falls with every byte that the kernel takes of a blocked write: for send timeouts.
+  // As unsent, but falls with every byte that the kernel takes of a blocked write: for send
+  // timeouts.
   size_t unsent_now() const;
+
+  // Moves the next `count` bytes that arrive here to `sink` inside the kernel (splice), reported by
+  // OnRelayed; after them reading goes on as before. While `sink` has unsent output they come
+  // through OnRead instead and count too. `sink` must be open for as long as this is, or until the
+  // count is reached.
+  void RelayTo(Stream& sink, uint64_t count);
 
   // Also makes later reads smaller: whoever gets the bytes cannot keep up.
   void PauseReading();
@@ -78,6 +86,9 @@ class Stream : public ListNode<Stream> {
   void WaitForPeer();
   void StartReading();
   void OnReadable(ptrdiff_t count);
+  bool CanRelay() const;
+  void Relay();
+  void SendFromPipe(size_t count);
   void OnConnectDone(int status);
   void OnWritten(int status);
   void Drained();
@@ -96,9 +107,11 @@ class Stream : public ListNode<Stream> {
   bool slow_reader_ = false;  // who gets these bytes could not keep up: read small pieces only
   uint32_t read_size_;
   LentPieces* lent_ = nullptr;  // queued by Send, not yet flushed
-  size_t unsent_ = 0;           // lent, in flight and waiting
-  Buffer in_flight_;            // given to the backend
-  Buffer waiting_;              // behind it, or until connected
+  Stream* relay_sink_ = nullptr;
+  uint64_t relay_left_ = 0;
+  size_t unsent_ = 0;  // lent, in flight and waiting
+  Buffer in_flight_;   // given to the backend
+  Buffer waiting_;     // behind it, or until connected
   uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
 };

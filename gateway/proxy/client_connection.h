@@ -49,6 +49,8 @@ class ClientConnection final : public StreamObserver,
   void SendInformational(const ResponseHead& head);
   void SendResponseHead(const ResponseHead& head, std::string_view via);
   void SendResponseData(std::string_view bytes);
+  Stream* relay_sink() { return response_chunked_ ? nullptr : &stream_; }
+  void CountRelayed(uint64_t count) { response_bytes_out_ += count; }
   void FinishResponse(const HeaderList& trailers);
   void AbortResponse();  // the body cannot be completed: cut it visibly
   void CloseAfterResponse() { close_after_response_ = true; }

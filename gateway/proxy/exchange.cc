@@ -196,6 +196,15 @@ void Exchange::OnResponseData(std::string_view bytes) {
   client_->SendResponseData(bytes);
 }
 
+void Exchange::OnResponseRelayed(uint64_t count) {
+  body_bytes_out_ += count;
+  client_->CountRelayed(count);
+}
+
+Stream* Exchange::relay_sink() const {
+  return state_ == State::kRelaying ? client_->relay_sink() : nullptr;
+}
+
 void Exchange::OnResponseEnd(const HeaderList& trailers) {
   client_->FinishResponse(trailers);
   Finish(ErrorCode::kNone);

@@ -53,12 +53,16 @@ class Exchange {
   void OnInformational(ResponseHead& head);
   void OnResponseHead(ResponseHead& head);
   void OnResponseData(std::string_view bytes);
+  void OnResponseRelayed(uint64_t count);
   void OnResponseEnd(const HeaderList& trailers);
   void OnCallFailed(Error error);
   void PauseRequestBody();
   void ResumeRequestBody();
 
   void Reset();  // ready for the next request; called when it is given back
+
+  // The client's stream, when the response body may go there byte for byte; otherwise null.
+  Stream* relay_sink() const;
 
   const RequestView& view() const { return view_; }
   // The request head for an attempt at `endpoint`, in the turn's scratch.

@@ -129,6 +129,10 @@ void UpstreamCall::OnResponseHead(ResponseHead& head) {
 
 void UpstreamCall::OnResponseData(std::string_view bytes) { exchange_.OnResponseData(bytes); }
 
+Stream* UpstreamCall::relay_sink() const { return exchange_.relay_sink(); }
+
+void UpstreamCall::OnResponseRelayed(uint64_t count) { exchange_.OnResponseRelayed(count); }
+
 void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   // The connection goes back first: the exchange may begin the next request of a pipeline with it.
   // The trailers stay valid until then.

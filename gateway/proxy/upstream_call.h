@@ -16,6 +16,7 @@
 
 namespace sluice {
 
+class Stream;
 class UpstreamConnection;
 
 class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observer {
@@ -42,10 +43,12 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   const Endpoint* endpoint() const { return tried_.empty() ? nullptr : tried_.back().get(); }
 
   // From the connection.
+  Stream* relay_sink() const;  // where the body may go without us; null: it must come through
   void OnConnected();
   void OnInformational(ResponseHead& head);
   void OnResponseHead(ResponseHead& head);
   void OnResponseData(std::string_view bytes);
+  void OnResponseRelayed(uint64_t count);  // of the body, straight to relay_sink()
   void OnResponseEnd(const HeaderList& trailers);
   void OnFailed(Error error);  // the connection is closed already
   void OnBlocked();

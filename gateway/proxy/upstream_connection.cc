@@ -9,6 +9,12 @@
 #include "gateway/proxy/upstream_call.h"
 
 namespace sluice {
+namespace {
+
+// Below this, copying is as cheap as splicing.
+constexpr uint64_t kRelayMinimum = 128 * 1024;
+
+}  // namespace
 
 UpstreamConnection::UpstreamConnection(ProxyContext& context,
                                        std::shared_ptr<UpstreamState> upstream,
@@ -102,7 +108,24 @@ void UpstreamConnection::ReadResponse(std::string_view bytes) {
     const CodecEvent event = decoder_.Next(bytes);
     if (!HandleEvent(event, bytes)) break;
   }
-  if (state_ == State::kBusy && call_ != nullptr) UpdateDeadline();
+  if (state_ != State::kBusy || call_ == nullptr) return;
+  UpdateDeadline();
+  TryRelay();
+}
+
+// The rest of a large body of known length moves from socket to socket inside the kernel.
+void UpstreamConnection::TryRelay() {
+  const uint64_t left = decoder_.body_left();
+  if (left < kRelayMinimum || response_done_) return;
+  if (Stream* sink = call_->relay_sink()) stream_.RelayTo(*sink, left);
+}
+
+void UpstreamConnection::OnRelayed(uint64_t count) {
+  if (state_ != State::kBusy || call_ == nullptr) return;
+  decoder_.SkipBody(count);
+  call_->OnResponseRelayed(count);
+  if (decoder_.body_left() == 0) return ReadResponse({});
+  UpdateDeadline();
 }
 
 bool UpstreamConnection::HandleEvent(CodecEvent event, std::string_view rest) {

@@ -58,6 +58,7 @@ class UpstreamConnection final : public StreamObserver,
 
   void OnConnected(Status status) override;
   void OnRead(std::string_view bytes) override;
+  void OnRelayed(uint64_t count) override;
   void OnEof() override;
   void OnStreamError(int error_number) override;
   void OnBlocked() override;
@@ -75,6 +76,7 @@ class UpstreamConnection final : public StreamObserver,
 
   void ReadResponse(std::string_view bytes);
   bool HandleEvent(CodecEvent event, std::string_view rest);  // false: stop
+  void TryRelay();
   void LeaveIdle();
   void Close();
   void FailCall(Error error);
