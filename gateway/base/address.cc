@@ -1,6 +1,7 @@
 #include "gateway/base/address.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstring>
 
@@ -60,10 +61,13 @@ std::string IpAddress::ToString() const {
 void IpAddress::AppendTo(std::string& out) const {
   if (is_none()) return;
   if (is_v4()) {  // inet_ntop goes through sprintf, ten times as long
+    char text[16];
+    char* end = text;
     for (size_t i = 0; i < 4; ++i) {
-      if (i > 0) out += '.';
-      AppendDecimal(out, bytes_[i]);
+      end = std::to_chars(end, text + sizeof(text), bytes_[i]).ptr;
+      *end++ = '.';
     }
+    out.append(text, end - 1);  // without the last dot
     return;
   }
   char buffer[INET6_ADDRSTRLEN];

@@ -1,6 +1,5 @@
 #include "gateway/base/json_writer.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -10,9 +9,6 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
-
-// Written as it is: printable ASCII but the quote and the backslash.
-bool IsPlain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
 
 void AppendEscaped(std::string& out, char c) {
   constexpr std::string_view kHex = "0123456789abcdef";
@@ -85,8 +81,7 @@ JsonWriter& JsonWriter::String(std::string_view value) {
   Comma();
   out_ += '"';
   while (!value.empty()) {
-    const auto special = std::find_if_not(value.begin(), value.end(), IsPlain);
-    const auto plain = static_cast<size_t>(special - value.begin());
+    const size_t plain = PlainLength(value);
     out_.append(value.data(), plain);
     value.remove_prefix(plain);
     if (value.empty()) break;

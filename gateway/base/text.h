@@ -43,6 +43,10 @@ void AppendDecimal(std::string& out, uint64_t value);
 size_t Utf8Length(std::string_view text);
 bool IsUtf8(std::string_view text);
 
+// How many bytes at the front of `text` are printable ASCII and neither '"' nor '\\': what JSON and
+// log lines carry as it is.
+size_t PlainLength(std::string_view text);
+
 // Edit distance with a limit: returns limit + 1 when the words are further apart.
 size_t EditDistance(std::string_view a, std::string_view b, size_t limit);
 

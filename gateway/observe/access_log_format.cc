@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <ctime>
 #include <limits>
 #include <optional>
@@ -65,22 +66,12 @@ struct Line {
 
 using AppendField = void (*)(std::string& out, const Line& line);
 
-// What nginx escapes by default: the quote, the backslash, controls and everything from DEL on.
-constexpr auto kEscaped = [] {
-  std::array<bool, 256> escaped{};
-  for (size_t byte = 0; byte < escaped.size(); ++byte) {
-    escaped[byte] = byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\';
-  }
-  return escaped;
-}();
-
-bool IsEscaped(char c) { return kEscaped[static_cast<unsigned char>(c)]; }
-
+// Escapes what nginx does by default: the quote, the backslash, controls and everything from DEL
+// on.
 void AppendEscaped(std::string& out, std::string_view text) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
   while (!text.empty()) {
-    const auto special = std::find_if(text.begin(), text.end(), IsEscaped);
-    const auto plain = static_cast<size_t>(special - text.begin());
+    const size_t plain = PlainLength(text);
     out.append(text.data(), plain);
     if (plain == text.size()) return;
     const auto byte = static_cast<unsigned char>(text[plain]);
@@ -99,29 +90,42 @@ void AppendOrDash(std::string& out, std::string_view text) {
   }
 }
 
-// A number with exactly `digits` digits, zeros in front.
-void AppendPadded(std::string& out, uint64_t value, size_t digits) {
-  const size_t begin = out.size();
-  AppendDecimal(out, value);
-  const size_t size = out.size() - begin;
-  if (size < digits) out.insert(begin, digits - size, '0');
+constexpr uint64_t Power10(size_t exponent) {
+  uint64_t power = 1;
+  while (exponent-- > 0) power *= 10;
+  return power;
+}
+
+// Writes the last kDigits digits of a number, zeros in front. Returns the end.
+template <size_t kDigits>
+char* WriteDigits(char* out, uint64_t value) {
+  for (size_t i = kDigits; i-- > 0; value /= 10) out[i] = static_cast<char>('0' + value % 10);
+  return out + kDigits;
+}
+
+template <size_t kDigits>
+void AppendDigits(std::string& out, uint64_t value) {
+  char digits[kDigits];
+  WriteDigits<kDigits>(digits, value);
+  out.append(digits, kDigits);
 }
 
 // "12.345" for three digits; truncated, not rounded. Below zero (a clock that was set) is zero.
-void AppendSeconds(std::string& out, Duration time, size_t digits) {
-  uint64_t unit = 1;
-  for (size_t i = digits; i < 9; ++i) unit *= 10;
-  uint64_t per_second = 1;
-  for (size_t i = 0; i < digits; ++i) per_second *= 10;
-  const uint64_t count = static_cast<uint64_t>(std::max<int64_t>(time.count(), 0)) / unit;
-  AppendDecimal(out, count / per_second);
-  out += '.';
-  AppendPadded(out, count % per_second, digits);
+template <size_t kDigits>
+void AppendSeconds(std::string& out, Duration time) {
+  const auto nanos = static_cast<uint64_t>(std::max<int64_t>(time.count(), 0));
+  char text[32];
+  char* end = std::to_chars(text, text + sizeof(text), nanos / Power10(9)).ptr;
+  *end++ = '.';
+  end = WriteDigits<kDigits>(end, nanos % Power10(9) / Power10(9 - kDigits));
+  out.append(text, end);
 }
 
 void AppendHex(std::string& out, uint64_t value) {
   constexpr std::string_view kHex = "0123456789abcdef";
-  for (int shift = 60; shift >= 0; shift -= 4) out += kHex[(value >> shift) & 15];
+  char digits[16];
+  for (size_t i = sizeof(digits); i-- > 0; value >>= 4) digits[i] = kHex[value & 15];
+  out.append(digits, sizeof(digits));
 }
 
 void AppendRequestId(std::string& out, const Line& line) {
@@ -200,7 +204,7 @@ void AppendRemoteUser(std::string& out, const Line& line) {
 // A time of the upstream: "-" unless `known`.
 void AppendUpstreamTime(std::string& out, Duration time, bool known) {
   if (known) {
-    AppendSeconds(out, time, 3);
+    AppendSeconds<3>(out, time);
   } else {
     out += '-';
   }
@@ -225,7 +229,7 @@ constexpr auto kFields = std::to_array<NamedField>({
     {"connection_requests",
      [](std::string& out, const Line& l) { AppendDecimal(out, l.record.request_number); }},
     {"msec",
-     [](std::string& out, const Line& l) { AppendSeconds(out, l.now.time_since_epoch(), 3); }},
+     [](std::string& out, const Line& l) { AppendSeconds<3>(out, l.now.time_since_epoch()); }},
     {"reason", [](std::string& out, const Line& l) { out += ReasonName(l.record.reason); }},
     {"remote_addr", AppendClient},
     {"remote_user", AppendRemoteUser},
@@ -233,12 +237,12 @@ constexpr auto kFields = std::to_array<NamedField>({
     {"request_id", AppendRequestId},
     {"request_length",
      [](std::string& out, const Line& l) { AppendDecimal(out, l.record.bytes_in); }},
-    {"request_time", [](std::string& out, const Line& l) { AppendSeconds(out, l.record.total, 3); }},
+    {"request_time", [](std::string& out, const Line& l) { AppendSeconds<3>(out, l.record.total); }},
     {"route_id",
      [](std::string& out, const Line& l) { AppendOrDash(out, NullIfEmpty(l.record.route_id)); }},
     {"status",
      [](std::string& out, const Line& l) {
-       AppendPadded(out, static_cast<uint64_t>(std::max(l.record.status, 0)), 3);
+       AppendDigits<3>(out, static_cast<uint64_t>(std::max(l.record.status, 0)));
      }},
     {"time_iso8601", [](std::string& out, const Line& l) { out += l.second.iso(); }},
     {"time_local", [](std::string& out, const Line& l) { out += l.second.clf(); }},
@@ -286,7 +290,7 @@ void AppendJsonNumber(std::string& out, std::string_view key, uint64_t value) {
 
 void AppendJsonSeconds(std::string& out, std::string_view key, Duration time) {
   out += key;
-  AppendSeconds(out, time, 6);
+  AppendSeconds<6>(out, time);
 }
 
 // Keys are literals that carry their own punctuation: no key is escaped at run time.
@@ -298,7 +302,7 @@ void AppendJson(std::string& out, const Line& line) {
   out += "{\"ts\":\"";
   out += line.second.utc();
   out += '.';
-  AppendPadded(out, static_cast<uint64_t>(fraction / microseconds(1)), 6);
+  AppendDigits<6>(out, static_cast<uint64_t>(fraction / microseconds(1)));
   out += "Z\",\"id\":\"";
   AppendRequestId(out, line);
   out += "\",\"client\":\"";
@@ -314,8 +318,9 @@ void AppendJson(std::string& out, const Line& line) {
   AppendJsonText(out, ",\"upstream\":", record.upstream_key);
   AppendJsonText(out, ",\"node\":", record.node);
   AppendJsonNumber(out, ",\"attempts\":", record.attempts);
-  AppendJsonText(out, ",\"reason\":", ReasonName(record.reason));
-  AppendJsonSeconds(out, ",\"t\":{\"total\":", record.total);
+  out += ",\"reason\":\"";
+  out += ReasonName(record.reason);
+  AppendJsonSeconds(out, "\",\"t\":{\"total\":", record.total);
   AppendJsonSeconds(out, ",\"connect\":", record.connect);
   AppendJsonSeconds(out, ",\"ttfb\":", record.ttfb);
   AppendJsonSeconds(out, ",\"upstream\":", record.upstream);

@@ -68,6 +68,14 @@ TEST(TextTest, AppendDecimalAppends) {
   EXPECT_EQ(out, "n=018446744073709551615");
 }
 
+TEST(TextTest, PlainLengthStopsAtWhatNeedsAnEscape) {
+  EXPECT_EQ(PlainLength("GET /a?b=~ HTTP/1.1"), 19U);
+  EXPECT_EQ(PlainLength(""), 0U);
+  for (const char c : {'"', '\\', '\n', '\0', '\x1f', '\x7f', '\x80', '\xff'}) {
+    EXPECT_EQ(PlainLength(std::string("ab") + c + "d"), 2U);
+  }
+}
+
 TEST(TextTest, EditDistanceHasALimit) {
   EXPECT_EQ(EditDistance("route", "route", 2), 0U);
   EXPECT_EQ(EditDistance("rout", "route", 2), 1U);
