@@ -68,8 +68,8 @@ class HeaderList {
     fields_.clear();
     first_.fill(kAbsent);
   }
-  void Reserve(size_t count) { fields_.reserve(count); }
   void Add(HeaderField field) {
+    if (fields_.capacity() == 0) fields_.reserve(kUsualFields);
     auto& first = first_[static_cast<size_t>(field.id)];
     if (first == kAbsent) first = static_cast<uint16_t>(fields_.size());
     fields_.push_back(field);
@@ -101,6 +101,7 @@ class HeaderList {
 
  private:
   static constexpr uint16_t kAbsent = 0xffff;
+  static constexpr size_t kUsualFields = 16;
 
   std::vector<HeaderField> fields_;
   std::array<uint16_t, static_cast<size_t>(HeaderId::kCount)> first_;

@@ -96,7 +96,7 @@ CodecEvent Http1Decoder::FinishHead() {
 }
 
 Status Http1Decoder::FinishRequest() {
-  if (parser_->CopyFields(request_.fields) == Http1HeadParser::Progress::kFailed) {
+  if (parser_->SplitFields(request_.fields) == Http1HeadParser::Progress::kFailed) {
     return parser_->error();
   }
   request_.method_text = parser_->method();
@@ -107,7 +107,7 @@ Status Http1Decoder::FinishRequest() {
 }
 
 Status Http1Decoder::FinishResponse() {
-  if (parser_->CopyFields(response_.fields) == Http1HeadParser::Progress::kFailed) {
+  if (parser_->SplitFields(response_.fields) == Http1HeadParser::Progress::kFailed) {
     return parser_->error();
   }
   response_.status = parser_->status();

@@ -1,6 +1,7 @@
 #include "gateway/http/http1_head_parser.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <llhttp.h>
@@ -12,18 +13,10 @@ namespace sluice {
 namespace {
 
 constexpr size_t kUsualHead = 1000;
-constexpr size_t kUsualFields = 16;
 
 constexpr bool IsOws(char c) { return c == ' ' || c == '\t'; }
 
-int OnName(llhttp_t* parser, const char* at, size_t size) noexcept {
-  return static_cast<Http1HeadParser*>(parser->data)->OnName(at, size) ? 0 : -1;
-}
-
-int OnValue(llhttp_t* parser, const char* at, size_t size) noexcept {
-  static_cast<Http1HeadParser*>(parser->data)->OnValue(at, size);
-  return 0;
-}
+size_t Distance(const char* from, const char* to) { return static_cast<size_t>(to - from); }
 
 int OnHeadersComplete(llhttp_t* /*parser*/) noexcept { return HPE_PAUSED; }
 
@@ -33,8 +26,6 @@ llhttp_t MakeParserBehindStartLine() {
   static const llhttp_settings_t settings = [] {
     llhttp_settings_t out;
     llhttp_settings_init(&out);
-    out.on_header_field = OnName;
-    out.on_header_value = OnValue;
     out.on_headers_complete = OnHeadersComplete;
     return out;
   }();
@@ -60,16 +51,12 @@ void Http1HeadParser::Start() {
   static const llhttp_t prepared = MakeParserBehindStartLine();
   *parser_ = prepared;
   parser_->data = this;
-  has_start_line_ = in_value_ = false;
+  has_start_line_ = false;
   start_line_size_ = 0;
   head_.clear();
-  spans_.clear();
 }
 
-void Http1HeadParser::ReleaseMemory() {
-  head_ = std::string();
-  spans_ = std::vector<FieldSpan>();
-}
+void Http1HeadParser::ReleaseMemory() { head_ = std::string(); }
 
 Http1HeadParser::Progress Http1HeadParser::Read(std::string_view& input) {
   if (!has_start_line_) {
@@ -85,22 +72,16 @@ Http1HeadParser::Progress Http1HeadParser::ReadStartLine(std::string_view& input
   const size_t newline = input.find('\n');
   const bool whole = newline != input.npos;
   const size_t size = whole ? newline + 1 : input.size();
-  if (head_.size() + size > limit) {
-    if (!is_server()) return FailTooLarge(limits_.head, "bytes");
-    return Fail(ClientError(ErrorCode::kUriTooLong, "expected a request line of at most " +
-                                                        std::to_string(limit) +
-                                                        " bytes, got a longer one"));
-  }
-  if (head_.empty()) {  // a few growths less, after ReleaseMemory
-    head_.reserve(kUsualHead);
-    spans_.reserve(kUsualFields);
-  }
-  head_ += input.substr(0, size);
+  if (head_.empty()) head_.reserve(kUsualHead);
+  const bool fits = size <= limit - head_.size();
+  head_ += input.substr(0, fits ? size : limit - head_.size());
   input.remove_prefix(size);
-  if (!whole) {
-    if (!is_server() || MayBeginRequestLine(head_)) return Progress::kNeedMore;
+  // Looked at even when the line is too long, so that the answer does not depend on the cuts.
+  if ((!whole || !fits) && is_server() && !MayBeginRequestLine(head_)) {
     return Fail(ParseRequestLine(head_).error());
   }
+  if (!fits) return FailStartLineTooLong(limit);
+  if (!whole) return Progress::kNeedMore;
   if (!std::string_view(head_).ends_with("\r\n")) {
     return FailMalformed("expected CR LF after the first line, got LF alone");
   }
@@ -142,7 +123,6 @@ std::string_view Http1HeadParser::reason() const {
 
 Http1HeadParser::Progress Http1HeadParser::ReadFields(std::string_view& input) {
   const std::string_view chunk = input.substr(0, limits_.head - head_.size());
-  chunk_ = chunk.data();
   const llhttp_errno_t result = llhttp_execute(parser_.get(), chunk.data(), chunk.size());
   if (result == HPE_OK) {
     head_ += chunk;
@@ -156,60 +136,32 @@ Http1HeadParser::Progress Http1HeadParser::ReadFields(std::string_view& input) {
   return Progress::kComplete;
 }
 
-uint32_t Http1HeadParser::OffsetOf(const char* at) const {
-  return static_cast<uint32_t>(head_.size() + static_cast<size_t>(at - chunk_));
-}
-
-// A span that was cut by the end of the input comes in several calls.
-bool Http1HeadParser::OnName(const char* at, size_t count) {
-  const uint32_t offset = OffsetOf(at);
-  const auto size = static_cast<uint32_t>(count);
-  if (!spans_.empty() && spans_.back().name + spans_.back().name_size == offset) {
-    spans_.back().name_size += size;
-    return true;
-  }
-  if (spans_.size() == limits_.fields) return false;
-  in_value_ = false;
-  spans_.push_back({.name = offset, .name_size = size});
-  return true;
-}
-
-void Http1HeadParser::OnValue(const char* at, size_t count) {
-  const uint32_t offset = OffsetOf(at);
-  FieldSpan& span = spans_.back();
-  if (!in_value_) {
-    in_value_ = true;
-    span.value = offset;
-  }
-  // The parts of a folded value are not adjacent; CopyFields then finds the gap.
-  if (span.value + span.value_size == offset) span.value_size += static_cast<uint32_t>(count);
-}
-
-Http1HeadParser::Progress Http1HeadParser::CopyFields(HeaderList& fields) {
+Http1HeadParser::Progress Http1HeadParser::SplitFields(HeaderList& fields) {
   fields.Clear();
-  fields.Reserve(spans_.size());
-  const std::string_view head = head_;  // ends with CR LF CR LF, so one past a line is no overrun
-  size_t at = start_line_size_ + 2;
-  for (const FieldSpan& span : spans_) {
-    const size_t colon = span.name + span.name_size;
-    // The span of an empty value lies behind its line end.
-    size_t value = span.value_size == 0 ? colon + 1 : span.value;
-    size_t end = value + span.value_size;
-    bool adjacent = span.name == at && span.name_size > 0 && head[colon] == ':' && value > colon;
-    for (size_t i = colon + 1; i < value; ++i) adjacent = adjacent && IsOws(head[i]);
-    at = end;
-    while (at < head.size() && IsOws(head[at])) ++at;
-    if (!adjacent || head.substr(at, 2) != "\r\n") {
-      return FailMalformed("expected a field line 'name: value' CR LF, got " +
-                           Excerpt(head.substr(span.name)));
-    }
-    at += 2;
-    while (value < end && IsOws(head[value])) ++value;
-    while (end > value && IsOws(head[end - 1])) --end;
-    fields.Add(View(span.name, span.name_size), View(value, end - value));
+  if (!std::string_view(head_).ends_with("\r\n\r\n")) {
+    return FailMalformed("expected CR LF CR LF at the end of the head");
   }
-  if (head.substr(at) == "\r\n") return Progress::kComplete;
-  return FailMalformed("expected an empty line after the fields, got " + Excerpt(head.substr(at)));
+  const char* line = head_.data() + start_line_size_ + 2;
+  const char* const end = head_.data() + head_.size() - 2;
+  while (line < end) {
+    const auto* colon = static_cast<const char*>(std::memchr(line, ':', Distance(line, end)));
+    const char* stop =
+        colon == nullptr ? nullptr
+                         : static_cast<const char*>(std::memchr(colon, '\r', Distance(colon, end)));
+    // The name may still hold anything, such as lines without a colon; it is no token then.
+    if (stop == nullptr || stop[1] != '\n') {
+      return FailMalformed("expected a field line 'name: value' CR LF, got " +
+                           Excerpt({line, Distance(line, end)}));
+    }
+    if (fields.size() == limits_.fields) return FailTooLarge(limits_.fields, "fields");
+    const char* value = colon + 1;
+    const char* value_end = stop;
+    while (value < value_end && IsOws(*value)) ++value;
+    while (value_end > value && IsOws(value_end[-1])) --value_end;
+    fields.Add({line, Distance(line, colon)}, {value, Distance(value, value_end)});
+    line = stop + 2;
+  }
+  return Progress::kComplete;
 }
 
 Http1HeadParser::Progress Http1HeadParser::Fail(Error error) {
@@ -222,6 +174,13 @@ Http1HeadParser::Progress Http1HeadParser::FailMalformed(std::string detail) {
   return Fail(UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever, std::move(detail)));
 }
 
+Http1HeadParser::Progress Http1HeadParser::FailStartLineTooLong(size_t limit) {
+  if (!is_server()) return FailTooLarge(limits_.head, "bytes");
+  return Fail(ClientError(
+      ErrorCode::kUriTooLong,
+      "expected a request line of at most " + std::to_string(limit) + " bytes, got a longer one"));
+}
+
 Http1HeadParser::Progress Http1HeadParser::FailTooLarge(uint32_t limit, std::string_view unit) {
   std::string detail = "expected a head of at most " + std::to_string(limit) + " ";
   detail += unit;
@@ -232,8 +191,6 @@ Http1HeadParser::Progress Http1HeadParser::FailTooLarge(uint32_t limit, std::str
 
 Http1HeadParser::Progress Http1HeadParser::FailParser() {
   switch (llhttp_get_errno(parser_.get())) {
-    case HPE_USER:  // only OnName refuses
-      return FailTooLarge(limits_.fields, "fields");
     case HPE_INVALID_CONTENT_LENGTH:
     case HPE_UNEXPECTED_CONTENT_LENGTH:
     case HPE_INVALID_TRANSFER_ENCODING: {

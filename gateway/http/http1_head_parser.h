@@ -12,7 +12,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "gateway/base/result.h"
 #include "gateway/http/codec.h"
@@ -45,46 +44,32 @@ class Http1HeadParser {
   std::string_view reason() const;
   HttpVersion version() const { return version_; }
   int status() const { return status_; }
-  // Replaces `fields` by those of the head. kComplete or kFailed.
-  Progress CopyFields(HeaderList& fields);
+  // Replaces `fields` by those of the head, whose syntax CheckRequest or CheckResponse checks
+  // further. kComplete or kFailed.
+  Progress SplitFields(HeaderList& fields);
 
   const Error& error() const { return error_; }  // after kFailed
 
-  // Called by llhttp's callbacks. False: refused.
-  bool OnName(const char* at, size_t size);
-  void OnValue(const char* at, size_t size);
-
  private:
-  // A field line as llhttp reported it, by offsets into the head: the bytes may still move.
-  struct FieldSpan {
-    uint32_t name = 0;
-    uint32_t name_size = 0;
-    uint32_t value = 0;
-    uint32_t value_size = 0;
-  };
-
   Progress ReadStartLine(std::string_view& input);
   Progress ParseStartLine();
   Progress ReadFields(std::string_view& input);
-  uint32_t OffsetOf(const char* at) const;
   std::string_view View(size_t offset, size_t size) const { return {head_.data() + offset, size}; }
   bool is_server() const { return role_ == Role::kServer; }
   Progress Fail(Error error);
   Progress FailMalformed(std::string detail);
+  Progress FailStartLineTooLong(size_t limit);
   Progress FailTooLarge(uint32_t limit, std::string_view unit);
   Progress FailParser();
 
   const Role role_;
   bool has_start_line_ = false;
-  bool in_value_ = false;  // the last span was (a part of) a value
   HttpVersion version_ = HttpVersion::kHttp11;
   const CodecLimits& limits_;
   uint32_t start_line_size_ = 0;  // without CR LF
   uint32_t method_size_ = 0;
   int status_ = 0;
-  const char* chunk_ = nullptr;  // what llhttp is reading
   std::string head_;
-  std::vector<FieldSpan> spans_;
   std::unique_ptr<llhttp__internal_s> parser_;
   Error error_;
 };

@@ -86,10 +86,7 @@ class Recorder {
         return true;
       default:
         Require(event == CodecEvent::kError, "no other event");
-        // Which of two errors is seen first may depend on the cut where a head is too large as well
-        // as malformed: llhttp reports a field that the input cuts before it has looked at its
-        // rest.
-        text_ += "ERROR\n";
+        text_.append("ERROR ").append(sluice::ReasonName(decoder_.error().code));
         return false;
     }
   }

@@ -129,6 +129,14 @@ TEST(Http1CodecTest, RefusesALongRequestLineBeforeItIsComplete) {
   EXPECT_EQ(Transcript(WithLimits(limits), BytesOf("GET /" + std::string(96, 'x'))), error);
 }
 
+TEST(Http1CodecTest, CallsLongGarbageMalformedHoweverItIsCut) {
+  const CodecLimits limits{.request_line = 100};
+  const std::string garbage(200, '\x01');
+  const std::string error = "error malformed_request client\n";
+  EXPECT_EQ(Transcript(WithLimits(limits), {garbage}), error);
+  EXPECT_EQ(Transcript(WithLimits(limits), BytesOf(garbage)), error);
+}
+
 TEST(Http1CodecTest, RefusesALargeHeadBeforeItIsComplete) {
   const CodecLimits limits{.head = 100};
   const std::string start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
