@@ -82,7 +82,8 @@ std::string_view RequestUri(const RequestHead& head, std::string& scratch) {
   return scratch;
 }
 
-std::string_view AddressText(const IpAddress& ip, std::string& scratch) {
+std::string_view AddressText(const IpAddress& ip, std::string_view text, std::string& scratch) {
+  if (!text.empty()) return text;
   if (ip.is_none()) return {};
   scratch = ip.ToString();
   return scratch;
@@ -194,11 +195,11 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
     case Kind::kRequestMethod:
       return Present(head.method_text);
     case Kind::kRemoteAddr:
-      return AddressText(request.client_ip, scratch);
+      return AddressText(request.client_ip, request.client_text, scratch);
     case Kind::kRemotePort:
       return PortText(request.client_port, scratch);
     case Kind::kRealIpRemoteAddr:
-      return AddressText(request.peer_ip, scratch);
+      return AddressText(request.peer_ip, request.peer_text, scratch);
     case Kind::kServerAddr:
       if (request.server == nullptr) return {};
       scratch = request.server->is_unix() ? std::string(request.server->path())

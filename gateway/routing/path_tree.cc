@@ -5,6 +5,21 @@
 
 namespace sluice {
 
+void PathTree::Node::SetLabel(std::string_view bytes) {
+  label_size = static_cast<uint16_t>(bytes.size());
+  if (bytes.size() > sizeof(label.bytes)) {
+    label.text = bytes.data();
+  } else {
+    bytes.copy(label.bytes, bytes.size());
+  }
+}
+
+bool PathTree::Node::Begins(std::string_view path) const {
+  if (path.size() < label_size) return false;
+  const char* bytes = label_size > sizeof(label.bytes) ? label.text : label.bytes;
+  return path.substr(0, label_size) == std::string_view(bytes, label_size);
+}
+
 uint32_t PathTree::Add(std::span<const Key> keys) {
   const auto root = static_cast<uint32_t>(nodes_.size());
   nodes_.emplace_back();
@@ -26,8 +41,7 @@ void PathTree::Fill(const Work& work, std::span<const Key> keys, std::vector<Wor
   while (end < low.size() && end < high.size() && low[end] == high[end]) ++end;
 
   Node node = nodes_[work.node];
-  node.label = low.data() + work.depth;
-  node.label_size = static_cast<uint16_t>(end - work.depth);
+  node.SetLabel(low.substr(work.depth, end - work.depth));
   size_t next = work.first;
   if (low.size() == end) node.value = keys[next++].value;
   node.first_child = static_cast<uint32_t>(nodes_.size());
@@ -36,7 +50,7 @@ void PathTree::Fill(const Work& work, std::span<const Key> keys, std::vector<Wor
     const char byte = keys[next].text[end];
     size_t last = next + 1;
     while (last < work.last && keys[last].text[end] == byte) ++last;
-    todo.push_back({static_cast<uint32_t>(nodes_.size()), next, last, end});
+    todo.push_back({static_cast<uint32_t>(nodes_.size()), next, last, end + 1});
     nodes_.emplace_back();
     nodes_.back().shorter = shorter;
     first_bytes_.push_back(byte);
@@ -50,10 +64,7 @@ uint32_t PathTree::FindLongest(uint32_t root, std::string_view path) const {
   uint32_t longest = kNone;
   for (uint32_t index = root;;) {
     const Node& node = nodes_[index];
-    if (path.size() < node.label_size ||
-        std::memcmp(path.data(), node.label, node.label_size) != 0) {
-      return longest;
-    }
+    if (!node.Begins(path)) return longest;
     path.remove_prefix(node.label_size);
     if (node.value != kNone) longest = index;
     if (path.empty() || node.children == 0) return longest;
@@ -61,6 +72,7 @@ uint32_t PathTree::FindLongest(uint32_t root, std::string_view path) const {
     const void* child = std::memchr(children, path.front(), node.children);
     if (child == nullptr) return longest;
     index = node.first_child + static_cast<uint32_t>(static_cast<const char*>(child) - children);
+    path.remove_prefix(1);
   }
 }
 

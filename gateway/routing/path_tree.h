@@ -1,6 +1,7 @@
 // Longest-prefix search: a radix tree for each host, all in one array of 24-byte nodes. Built from
-// sorted keys, so that the children of a node lie side by side and one memchr finds the next one.
-// Labels are views into the keys, which must outlive the tree.
+// sorted keys, so that the children of a node lie side by side and one memchr over their first
+// bytes finds the next one. A label does not repeat that byte; it is in the node when it is short,
+// and a view into the keys, which must outlive the tree, when it is long.
 #pragma once
 
 #include <cstdint>
@@ -30,18 +31,24 @@ class PathTree {
 
  private:
   struct Node {
-    const char* label = nullptr;
+    union {
+      char bytes[sizeof(const char*)];
+      const char* text;  // when the label is longer
+    } label{};
     uint32_t first_child = 0;
     uint32_t value = kNone;
     uint32_t shorter = kNone;  // nearest node above that has a value
     uint16_t label_size = 0;
     uint16_t children = 0;
+
+    void SetLabel(std::string_view bytes);
+    bool Begins(std::string_view path) const;
   };
   struct Work {
     uint32_t node;
     size_t first;  // keys below the node: [first, last)
     size_t last;
-    size_t depth;  // bytes above the node's label
+    size_t depth;  // bytes before the node's label
   };
 
   void Fill(const Work& work, std::span<const Key> keys, std::vector<Work>& todo);

@@ -1,7 +1,6 @@
 #include "gateway/routing/router.h"
 
 #include <algorithm>
-#include <span>
 #include <tuple>
 #include <utility>
 
@@ -19,25 +18,22 @@ namespace {
 
 constexpr uint32_t kNone = HashIndex::kNone;
 
+constexpr uint16_t kAnyMethod = UINT16_MAX;
+
 uint16_t MethodBit(Method method) {
-  static_assert(static_cast<size_t>(Method::kCount) <= 16);
+  static_assert(static_cast<size_t>(Method::kCount) < 16);
   return static_cast<uint16_t>(1U << static_cast<unsigned>(method));
 }
 
-// A route with its predicates made ready.
-struct CompiledRoute {
+// What a route asks beyond path and known methods.
+struct Conditions {
   const conf::RouteConfig* config = nullptr;
   std::unique_ptr<const Expression> vars;
-  uint16_t methods = 0;  // set of MethodBit; 0: any
 
-  bool AllowsMethod(const RequestHead& head) const {
-    if (methods == 0) return true;
-    if ((methods & MethodBit(head.method)) == 0) return false;
-    if (head.method != Method::kOther) return true;
-    return std::find(config->methods.begin(), config->methods.end(), head.method_text) !=
+  bool AllowsMethodText(std::string_view method) const {
+    return std::find(config->methods.begin(), config->methods.end(), method) !=
            config->methods.end();
   }
-
   bool AllowsClient(const IpAddress& ip) const {
     const auto& ranges = config->remote_addrs;
     return ranges.empty() || std::any_of(ranges.begin(), ranges.end(),
@@ -45,24 +41,15 @@ struct CompiledRoute {
   }
 };
 
-// One uri of one route under one host.
+// One uri of one route under one host. Candidates of one host and one exact path, or one literal
+// prefix, lie side by side, best first. A plain match touches nothing of the route but this.
 struct Candidate {
-  uint32_t route = 0;
+  const conf::RouteConfig* config = nullptr;
   PathPattern pattern;
-};
-
-// The candidates of one host and one exact path, or one literal prefix, best first.
-struct Bucket {
-  std::string_view key;
   uint32_t host = 0;
-  uint32_t first = 0;
-  uint32_t size = 0;
-};
-
-struct Placed {
-  uint32_t host;
-  bool is_exact;
-  Candidate candidate;
+  uint32_t conditions = kNone;  // kNone: the route asks for no more
+  uint16_t methods = kAnyMethod;
+  bool is_last = false;  // of those with its host and path
 };
 
 template <typename Items, typename Text>
@@ -72,96 +59,96 @@ std::string Join(const Items& items, Text text) {
   return out;
 }
 
-// The first predicate of the route that the request fails; its text goes to `failed`, if given.
-bool Accepts(const CompiledRoute& route, const PathPattern& pattern, const RequestView& request,
-             std::string* failed) {
+// The text of the first predicate that failed goes to `failed`, if given.
+bool Accepts(const Candidate& candidate, const std::vector<Conditions>& all,
+             const RequestView& request, std::string* failed) {
   const auto refuse = [&](auto text) {
     if (failed != nullptr) *failed = text();
     return false;
   };
+  const PathPattern& pattern = candidate.pattern;
   if (!pattern.Matches(request.path)) {
     return refuse([&] {
       return "uri: " + std::string(request.path) + " does not follow " + std::string(pattern.text);
     });
   }
-  if (!route.AllowsMethod(*request.head)) {
+  const Conditions* conditions =
+      candidate.conditions == kNone ? nullptr : &all[candidate.conditions];
+  const RequestHead& head = *request.head;
+  if ((candidate.methods & MethodBit(head.method)) == 0 ||
+      (head.method == Method::kOther && candidate.methods != kAnyMethod &&
+       !conditions->AllowsMethodText(head.method_text))) {
     return refuse([&] {
-      return "methods: " + std::string(request.head->method_text) + " is not one of " +
-             Join(route.config->methods, [](const std::string& method) { return method; });
+      return "methods: " + std::string(head.method_text) + " is not one of " +
+             Join(candidate.config->methods, [](const std::string& method) { return method; });
     });
   }
-  if (!route.AllowsClient(request.client_ip)) {
+  if (conditions == nullptr) return true;
+  if (!conditions->AllowsClient(request.client_ip)) {
     return refuse([&] {
       return "remote_addrs: " + request.client_ip.ToString() + " is not in " +
-             Join(route.config->remote_addrs, [](const Cidr& range) { return range.ToString(); });
+             Join(candidate.config->remote_addrs,
+                  [](const Cidr& range) { return range.ToString(); });
     });
   }
-  if (route.vars == nullptr || route.vars->Matches(request, failed)) return true;
-  if (failed != nullptr) *failed = "vars: " + *failed;
-  return false;
+  if (conditions->vars == nullptr || conditions->vars->Matches(request, failed)) return true;
+  return refuse([&] { return "vars: " + *failed; });
 }
 
 }  // namespace
 
 struct Router::Index {
-  std::vector<CompiledRoute> routes;
-  std::vector<Candidate> candidates;  // in the order of their buckets
-  std::vector<Bucket> buckets;
-  HashIndex exact;              // buckets by host and path
-  PathTree prefixes;            // buckets by literal prefix, a tree for each host
-  std::vector<uint32_t> roots;  // of those trees, by host; kNone: the host has none
+  std::vector<Candidate> candidates;   // by host and path
+  std::vector<Conditions> conditions;  // of the routes that have some
+  HashIndex exact;                     // first candidates by host and path
+  PathTree prefixes;                   // first candidates by literal prefix, a tree for each host
+  std::vector<uint32_t> roots;         // of those trees, by host; kNone: the host has none
   HostIndex hosts;
   Arena texts;  // patterns whose normal form is not as written
   bool needs_body = false;
 
-  static uint64_t ExactHash(uint64_t path_hash, uint32_t host) {
-    return HashIndex::Combine(path_hash, host);
-  }
-
-  const CompiledRoute* Search(const RequestView& request,
-                              std::vector<RouteCandidate>* explained) const;
-  const CompiledRoute* SearchBucket(const Bucket& bucket, const RequestView& request,
-                                    std::vector<RouteCandidate>* explained) const;
+  const conf::RouteConfig* Search(const RequestView& request,
+                                  std::vector<RouteCandidate>* explained) const;
+  const conf::RouteConfig* SearchFrom(uint32_t first, const RequestView& request,
+                                      std::vector<RouteCandidate>* explained) const;
 
   struct Builder;
 };
 
-const CompiledRoute* Router::Index::SearchBucket(const Bucket& bucket, const RequestView& request,
-                                                 std::vector<RouteCandidate>* explained) const {
-  for (const Candidate& candidate :
-       std::span<const Candidate>(candidates).subspan(bucket.first, bucket.size)) {
-    const CompiledRoute& route = routes[candidate.route];
-    if (explained == nullptr) {
-      if (Accepts(route, candidate.pattern, request, nullptr)) return &route;
-      continue;
-    }
+// The candidates that share the host and path of the first one.
+const conf::RouteConfig* Router::Index::SearchFrom(uint32_t first, const RequestView& request,
+                                                   std::vector<RouteCandidate>* explained) const {
+  for (size_t i = first;; ++i) {
+    const Candidate& candidate = candidates[i];
     std::string failed;
-    const bool accepted = Accepts(route, candidate.pattern, request, &failed);
-    std::string pattern(hosts.pattern(bucket.host));
-    pattern.append(pattern.empty() ? "" : " ").append(candidate.pattern.text);
-    explained->push_back({route.config, std::move(pattern), std::move(failed)});
-    if (accepted) return &route;
+    const bool accepted =
+        Accepts(candidate, conditions, request, explained == nullptr ? nullptr : &failed);
+    if (explained != nullptr) {
+      std::string pattern(hosts.pattern(candidate.host));
+      pattern.append(pattern.empty() ? "" : " ").append(candidate.pattern.text);
+      explained->push_back({candidate.config, std::move(pattern), std::move(failed)});
+    }
+    if (accepted) return candidate.config;
+    if (candidate.is_last) return nullptr;
   }
-  return nullptr;
 }
 
-const CompiledRoute* Router::Index::Search(const RequestView& request,
-                                           std::vector<RouteCandidate>* explained) const {
+const conf::RouteConfig* Router::Index::Search(const RequestView& request,
+                                               std::vector<RouteCandidate>* explained) const {
   const uint64_t path_hash = HashIndex::Hash(request.path);
   HostIndex::Cursor cursor(hosts, request.host);
   for (uint32_t host = cursor.Next(); host != kNone; host = cursor.Next()) {
-    const uint32_t exact_bucket = exact.Find(ExactHash(path_hash, host), [&](uint32_t number) {
-      return buckets[number].host == host && buckets[number].key == request.path;
+    const uint32_t found = exact.Find(HashIndex::Combine(path_hash, host), [&](uint32_t first) {
+      return candidates[first].host == host && candidates[first].pattern.text == request.path;
     });
-    if (exact_bucket != kNone) {
-      const CompiledRoute* route = SearchBucket(buckets[exact_bucket], request, explained);
+    if (found != kNone) {
+      const conf::RouteConfig* route = SearchFrom(found, request, explained);
       if (route != nullptr) return route;
     }
     if (roots[host] == kNone) continue;
     for (uint32_t node = prefixes.FindLongest(roots[host], request.path); node != PathTree::kNone;
          node = prefixes.Shorter(node)) {
-      const Bucket& bucket = buckets[prefixes.value(node)];
-      const CompiledRoute* route = SearchBucket(bucket, request, explained);
+      const conf::RouteConfig* route = SearchFrom(prefixes.value(node), request, explained);
       if (route != nullptr) return route;
     }
   }
@@ -173,23 +160,18 @@ struct Router::Index::Builder {
   const conf::Config& config;
   conf::Diagnostics& diagnostics;
   Index& index;
-  std::vector<Placed> placed = {};
   std::vector<PathTree::Key> keys = {};  // of the host in hand
-  bool was_exact = true;                 // the last bucket
 
   void AddRoute(size_t number) {
     const conf::RouteConfig& route = config.routes[number];
     const std::string path = "routes[" + std::to_string(number) + "]";
-    CompiledRoute compiled;
-    compiled.config = &route;
-    for (const std::string& method : route.methods)
-      compiled.methods |= MethodBit(FindMethod(method));
-    if (route.vars != nullptr) {
-      compiled.vars = Expression::Make(*route.vars, path + ".vars", diagnostics);
-      index.needs_body = index.needs_body || (compiled.vars && compiled.vars->needs_body());
+    Candidate candidate;
+    candidate.config = &route;
+    candidate.methods = route.methods.empty() ? kAnyMethod : uint16_t{0};
+    for (const std::string& method : route.methods) {
+      candidate.methods |= MethodBit(FindMethod(method));
     }
-    const auto compiled_number = static_cast<uint32_t>(index.routes.size());
-    index.routes.push_back(std::move(compiled));
+    candidate.conditions = AddConditions(route, candidate.methods, path);
 
     const std::vector<uint32_t> hosts = AddHosts(number, path);
     for (size_t i = 0; i < route.uris.size(); ++i) {
@@ -199,11 +181,27 @@ struct Router::Index::Builder {
         diagnostics.Add(position, path + "." + name, pattern.error().detail);
         continue;
       }
+      candidate.pattern = *pattern;
       for (const uint32_t host : hosts) {
-        placed.push_back(
-            {host, pattern->kind == PathPattern::Kind::kExact, {compiled_number, *pattern}});
+        candidate.host = host;
+        index.candidates.push_back(candidate);
       }
     }
+  }
+
+  uint32_t AddConditions(const conf::RouteConfig& route, uint16_t methods,
+                         const std::string& path) {
+    const bool has_other_method =
+        methods != kAnyMethod && (methods & MethodBit(Method::kOther)) != 0;
+    if (route.vars == nullptr && route.remote_addrs.empty() && !has_other_method) return kNone;
+    Conditions conditions;
+    conditions.config = &route;
+    if (route.vars != nullptr) {
+      conditions.vars = Expression::Make(*route.vars, path + ".vars", diagnostics);
+      index.needs_body = index.needs_body || (conditions.vars && conditions.vars->needs_body());
+    }
+    index.conditions.push_back(std::move(conditions));
+    return static_cast<uint32_t>(index.conditions.size() - 1);
   }
 
   std::vector<uint32_t> AddHosts(size_t number, const std::string& path) {
@@ -242,46 +240,50 @@ struct Router::Index::Builder {
     return {fallback, plural + "[" + std::to_string(i) + "]"};
   }
 
-  // The documented order: host and path first, so that a bucket is one stretch; in it by priority,
-  // then the longer pattern, then as configured.
+  static bool IsExact(const Candidate& candidate) {
+    return candidate.pattern.kind == PathPattern::Kind::kExact;
+  }
+
+  // The documented order. Host and path come first, so that what shares them is one stretch; in it
+  // by priority, then the longer pattern, then as configured (routes stand in one array).
   void Layout() {
-    std::sort(placed.begin(), placed.end(), [&](const Placed& a, const Placed& b) {
-      const auto rank = [&](const Placed& p) {
-        return std::tuple(p.host, !p.is_exact, p.candidate.pattern.key(),
-                          -int64_t{index.routes[p.candidate.route].config->priority},
-                          -static_cast<int64_t>(p.candidate.pattern.text.size()),
-                          p.candidate.route);
+    auto& all = index.candidates;
+    std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
+      const auto rank = [](const Candidate& c) {
+        return std::tuple(c.host, !IsExact(c), c.pattern.key(), -int64_t{c.config->priority},
+                          -static_cast<int64_t>(c.pattern.text.size()), c.config);
       };
       return rank(a) < rank(b);
     });
-    index.candidates.reserve(placed.size());
-    for (const Placed& p : placed) {
-      const std::string_view key = p.candidate.pattern.key();
-      const bool is_new = index.candidates.empty() || was_exact != p.is_exact ||
-                          index.buckets.back().host != p.host || index.buckets.back().key != key;
-      if (is_new) OpenBucket(p, key);
-      index.candidates.push_back(p.candidate);
-      ++index.buckets.back().size;
+    index.roots.assign(index.hosts.size(), kNone);
+    for (size_t i = 0; i < all.size(); ++i) {
+      const bool is_new_host = i == 0 || all[i - 1].host != all[i].host;
+      if (is_new_host && i > 0) PlantTree(all[i - 1].host);
+      if (is_new_host || IsExact(all[i - 1]) != IsExact(all[i]) ||
+          all[i - 1].pattern.key() != all[i].pattern.key()) {
+        if (i > 0) all[i - 1].is_last = true;
+        AddFirst(static_cast<uint32_t>(i));
+      }
     }
-    PlantTree();
+    if (all.empty()) return;
+    all.back().is_last = true;
+    PlantTree(all.back().host);
   }
 
-  void OpenBucket(const Placed& p, std::string_view key) {
-    if (!index.buckets.empty() && index.buckets.back().host != p.host) PlantTree();
-    const auto number = static_cast<uint32_t>(index.buckets.size());
-    index.buckets.push_back({key, p.host, static_cast<uint32_t>(index.candidates.size()), 0});
-    if (p.is_exact) {
-      index.exact.Insert(ExactHash(HashIndex::Hash(key), p.host), number);
+  void AddFirst(uint32_t number) {
+    const Candidate& first = index.candidates[number];
+    const std::string_view key = first.pattern.key();
+    if (IsExact(first)) {
+      index.exact.Insert(HashIndex::Combine(HashIndex::Hash(key), first.host), number);
     } else {
       keys.push_back({key, number});
     }
-    was_exact = p.is_exact;
   }
 
-  // Makes the tree of the host whose prefixes have all been seen.
-  void PlantTree() {
+  // Makes the tree of a host whose prefixes have all been seen.
+  void PlantTree(uint32_t host) {
     if (keys.empty()) return;
-    index.roots[index.buckets[keys.front().value].host] = index.prefixes.Add(keys);
+    index.roots[host] = index.prefixes.Add(keys);
     keys.clear();
   }
 };
@@ -299,20 +301,17 @@ std::unique_ptr<const Router> Router::Make(const conf::Config& config,
     if (config.routes[i].enabled) builder.AddRoute(i);
   }
   if (diagnostics.total() != before) return nullptr;
-  router->index_->roots.assign(router->index_->hosts.size(), kNone);
   builder.Layout();
   return router;
 }
 
 RouteMatch Router::Match(const RequestView& request) const {
-  const CompiledRoute* route = index_->Search(request, nullptr);
-  return {route == nullptr ? nullptr : route->config};
+  return {index_->Search(request, nullptr)};
 }
 
 RouteMatch Router::Explain(const RequestView& request,
                            std::vector<RouteCandidate>& candidates) const {
-  const CompiledRoute* route = index_->Search(request, &candidates);
-  return {route == nullptr ? nullptr : route->config};
+  return {index_->Search(request, &candidates)};
 }
 
 bool Router::needs_body() const { return index_->needs_body; }

@@ -121,6 +121,8 @@ TEST(VariableTest, ReadsAddresses) {
   EXPECT_EQ(Read("remote_addr", request.view), "10.1.2.3");
   EXPECT_EQ(Read("remote_port", request.view), "4711");
   EXPECT_EQ(Read("realip_remote_addr", request.view), "::1");
+  request.view.client_text = "unix:";
+  EXPECT_EQ(Read("remote_addr", request.view), "unix:");
   EXPECT_EQ(Read("server_addr", request.view), "(absent)");
   EXPECT_EQ(Read("server_port", request.view), "(absent)");
   const auto server = SocketAddress::FromIp(IpAddress::Parse("192.0.2.1").value(), 9080);
