@@ -19,11 +19,12 @@ import yaml
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("SLUICE_BIN", os.path.join(TOP, "build/dev/sluice"))
+SANITIZED = os.path.exists(BINARY) and b"__asan_init" in open(BINARY, "rb").read()
 PATIENCE = 30  # seconds until a condition that must come true counts as failed
 
 # What a sanitizer or a broken invariant prints before it ends a process.
 SIGNS_OF_A_BUG = re.compile(
-    r"ERROR: (Address|Leak|Thread)Sanitizer|runtime error:|check failed|terminate called", re.I)
+    r"ERROR: (Address|Leak|Thread)Sanitizer|runtime error:|broken invariant|terminate called", re.I)
 
 
 def free_port():

@@ -16,6 +16,7 @@ class Counts:
     closed: int = 0  # connections that the gateway ended
     failed: int = 0  # requests in flight when it did
     refused: int = 0  # connections that could not be made
+    announced: int = 0  # connections whose last answer said Connection: close; no harm
     examples: list = field(default_factory=list)
 
     @property
@@ -46,6 +47,7 @@ class Load:
         self.reconnect = reconnect
         self.counts = Counts()
         self.clients = {}  # local port -> _Client
+        self.lost_ports = set()  # local ports of the connections that the gateway ended
         self.stopping = False
         self.selector = selectors.DefaultSelector()
         self.failure = None
@@ -127,13 +129,19 @@ class Load:
         else:
             self.counts.bad_status += 1
             self._remember(head[:200])
-        if self.stopping:
+        if b"\r\nconnection: close" in head.lower():
+            self.counts.announced += 1
+            self._forget(client)
+            if self.reconnect and not self.stopping:
+                self._connect()
+        elif self.stopping:
             self._forget(client)
         else:
             self._send(client)
         return None
 
     def _lost(self, client, why):
+        self.lost_ports.add(client.local)
         self.counts.closed += 1
         self.counts.failed += 1
         self._remember(f"port {client.local}: {why}")
