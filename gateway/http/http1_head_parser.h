@@ -18,7 +18,7 @@
 #include "gateway/http/http1_codec.h"
 #include "gateway/http/message.h"
 
-struct llhttp__internal_s;  // llhttp_t
+struct llhttp__internal_s;  // llhttp_t; NOLINT(bugprone-reserved-identifier)
 
 namespace sluice {
 
