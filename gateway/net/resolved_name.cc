@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/base/log.h"
+
 namespace sluice {
 
 ResolvedName::ResolvedName(Loop& loop, Resolver& resolver, std::string name,
@@ -39,8 +41,18 @@ void ResolvedName::OnAnswer(Result<Resolver::Answer> answer) {
     next_.Set(loop_.now() + NextPause());
   }
   if (!changed) return;
+  LogChange();
   const std::function<void()> on_change = on_change_;  // it may destroy this object
   on_change();
+}
+
+void ResolvedName::LogChange() const {
+  if (error_) {
+    Log(LogLevel::kWarn, "name does not resolve",
+        {{"name", name_}, {"error", error_->detail}, {"addresses_kept", addresses_.size()}});
+  } else {
+    Log(LogLevel::kInfo, "name resolved", {{"name", name_}, {"addresses", addresses_.size()}});
+  }
 }
 
 Duration ResolvedName::NextPause() {

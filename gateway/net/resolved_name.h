@@ -1,6 +1,6 @@
 // The addresses of one name, kept fresh: asked again when the TTL ends; when that fails the last
-// good ones stay and the question is repeated with growing pauses. Owned by an upstream node of a
-// worker; the resolver and the loop outlive it.
+// good ones stay and the question is repeated with growing pauses. Changes are logged. Owned by an
+// upstream node of a worker; the resolver and the loop outlive it.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,7 @@ class ResolvedName final : private Deadline::Observer {
   void OnDeadline() override { Ask(); }
   void Ask();
   void OnAnswer(Result<Resolver::Answer> answer);
+  void LogChange() const;
   Duration NextPause();
 
   Loop& loop_;
