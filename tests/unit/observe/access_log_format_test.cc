@@ -294,6 +294,15 @@ TEST(AccessLogFormatTest, NoByteBreaksTheLine) {
   }
 }
 
+// conf/examples/logging.yaml
+TEST(AccessLogFormatTest, FormatsTheExample) {
+  const Zone zone("UTC");
+  EXPECT_EQ(Sample().Format("$remote_addr [$time_iso8601] \"$request\" $status $request_time "
+                            "$upstream_addr $reason"),
+            "203.0.113.9 [2026-11-21T13:04:28+00:00] \"GET /hello/world?a=1 HTTP/1.1\" 200 0.012 "
+            "127.0.0.1:1980 ok\n");
+}
+
 TEST(AccessLogFormatTest, RefusesUnknownVariables) {
   EXPECT_THAT(
       ErrorOf("$remote_addr $statsu"),
