@@ -41,8 +41,8 @@ bool IsNotBuilt(std::string_view section) {
 
 std::vector<std::string_view> SectionNames() {
   std::vector<std::string_view> names = {"gateway", "include"};
-  names.insert(names.end(), std::begin(kBuilt), std::end(kBuilt));
-  names.insert(names.end(), std::begin(kNotBuilt), std::end(kNotBuilt));
+  for (const std::string_view name : kBuilt) names.push_back(name);
+  for (const std::string_view name : kNotBuilt) names.push_back(name);
   return names;
 }
 

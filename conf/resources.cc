@@ -54,6 +54,7 @@ class IdTable {
     return found == ids_.end() ? std::nullopt : std::optional(found->second.index);
   }
   std::string Candidates(std::string_view id) const {
+    if (diagnostics_.total() >= Diagnostics::kMaximum) return {};  // would not be shown
     if (ids_.empty()) return "there are no " + std::string(list_);
     std::vector<std::string_view> names;
     for (const auto& [known, where] : ids_) names.push_back(known);
