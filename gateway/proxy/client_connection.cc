@@ -35,7 +35,6 @@ ClientConnection::ClientConnection(ProxyContext& context, const SocketAddress& p
                                    const SocketAddress& listener)
     : context_(context),
       stream_(context.loop, *this),
-      decoder_(Http1Decoder::Role::kServer, context.client_limits),
       deadline_(context.loop.deadlines(), *this),
       peer_ip_(peer.ip()),
       peer_port_(peer.port()),
@@ -61,6 +60,8 @@ void ClientConnection::Accept(ProxyContext& context, int fd, const SocketAddress
   connection->WaitFor(Waiting::kHead, context.gateway().timeouts.header);
 }
 
+bool ClientConnection::in_head() const { return decoder_ != nullptr && decoder_->in_head(); }
+
 bool ClientConnection::CanProcess() const {
   if (body_paused_) return false;
   if (state_ == State::kServing) return !request_done_;
@@ -70,6 +71,9 @@ bool ClientConnection::CanProcess() const {
 void ClientConnection::OnRead(std::string_view bytes) {
   if (state_ == State::kLingering || state_ == State::kClosing) return;
   ListNode<IdleTag>::Unlink();
+  if (decoder_ == nullptr) {
+    decoder_ = std::make_unique<Http1Decoder>(Http1Decoder::Role::kServer, context_.client_limits);
+  }
   if (leftover_.empty()) {
     leftover_.Append(Process(bytes));
   } else {
@@ -93,7 +97,7 @@ std::string_view ClientConnection::Process(std::string_view bytes) {
   processing_ = true;
   while (CanProcess()) {
     const size_t before = bytes.size();
-    const CodecEvent event = decoder_.Next(bytes);
+    const CodecEvent event = decoder_->Next(bytes);
     request_bytes_in_ += before - bytes.size();
     if (event == CodecEvent::kNeedMore) break;
     HandleEvent(event);
@@ -109,8 +113,8 @@ void ClientConnection::HandleEvent(CodecEvent event) {
     case CodecEvent::kHead:
       return BeginExchange();
     case CodecEvent::kData:
-      if (state_ == State::kServing) return exchange_->OnRequestData(decoder_.data());
-      discarded_ += decoder_.data().size();
+      if (state_ == State::kServing) return exchange_->OnRequestData(decoder_->data());
+      discarded_ += decoder_->data().size();
       if (discarded_ > kDiscardLimit) Linger();
       return;
     case CodecEvent::kEnd:
@@ -123,7 +127,7 @@ void ClientConnection::HandleEvent(CodecEvent event) {
 void ClientConnection::BeginExchange() {
   state_ = State::kServing;
   ++request_number_;
-  RequestHead& head = decoder_.request();
+  RequestHead& head = decoder_->request();
   close_after_response_ =
       !head.keep_alive || head.version == HttpVersion::kHttp10 || context_.draining;
   exchange_ = context_.TakeExchange();
@@ -132,18 +136,18 @@ void ClientConnection::BeginExchange() {
 
 void ClientConnection::OnRequestDone() {
   request_done_ = true;
-  if (state_ == State::kServing) return exchange_->OnRequestEnd(decoder_.trailers());
+  if (state_ == State::kServing) return exchange_->OnRequestEnd(decoder_->trailers());
   NextRequest();
 }
 
 void ClientConnection::OnDecodeError() {
   close_after_response_ = true;
-  if (state_ == State::kServing) return exchange_->OnRequestFailed(decoder_.error());
+  if (state_ == State::kServing) return exchange_->OnRequestFailed(decoder_->error());
   if (state_ == State::kDiscarding) return Linger();
   state_ = State::kServing;
   ++request_number_;
   exchange_ = context_.TakeExchange();
-  exchange_->Refuse(*this, decoder_.request(), decoder_.error());
+  exchange_->Refuse(*this, decoder_->request(), decoder_->error());
 }
 
 void ClientConnection::OnExchangeDone() {
@@ -167,7 +171,7 @@ void ClientConnection::NextRequest() {
   state_ = State::kReady;
   request_done_ = body_paused_ = head_begun_ = continue_sent_ = false;
   request_bytes_in_ = response_bytes_out_ = 0;
-  decoder_.StartMessage();
+  decoder_->StartMessage();
   if (processing_) return;  // the loop in Process goes on
   ProcessLeftover();
   if (state_ != State::kReady) return;
@@ -192,7 +196,7 @@ void ClientConnection::SendInformational(const ResponseHead& head) {
 }
 
 void ClientConnection::SendResponseHead(const ResponseHead& head, std::string_view via) {
-  const RequestHead& request = decoder_.request();
+  const RequestHead& request = decoder_->request();
   ClientHeadOptions options{.date = {}, .via = via, .framing = head.body};
   if (!head.fields.Has(HeaderId::kDate)) options.date = context_.HttpDate();
   const bool no_body = request.method == Method::kHead || head.status == 304;
@@ -300,7 +304,7 @@ void ClientConnection::UpdateDeadline() {
   const conf::TimeoutConfig& timeouts = context_.gateway().timeouts;
   if (blocked_) return WaitFor(Waiting::kSend, timeouts.send);
   if (state_ == State::kReady) {
-    if (decoder_.in_head()) {
+    if (in_head()) {
       // Counts from the first byte of the head, however slowly the rest comes.
       if (!std::exchange(head_begun_, true)) WaitFor(Waiting::kHead, timeouts.header);
       return;
@@ -317,7 +321,7 @@ void ClientConnection::OnDeadline() {
   const conf::TimeoutConfig& timeouts = context_.gateway().timeouts;
   switch (waiting_) {
     case Waiting::kTrim:
-      decoder_.ReleaseMemory();
+      decoder_.reset();  // the next request brings it back
       if (stream_.unsent() > 0) {
         unsent_at_deadline_ = stream_.unsent_now();
         return WaitFor(Waiting::kSend, timeouts.send);
@@ -325,11 +329,11 @@ void ClientConnection::OnDeadline() {
       if (context_.draining) return Close(ErrorCode::kDraining);
       return WaitFor(Waiting::kIdle, timeouts.keepalive);
     case Waiting::kHead:
-      if (!decoder_.in_head()) return Close(ErrorCode::kHeaderTimeout);
+      if (!in_head()) return Close(ErrorCode::kHeaderTimeout);
       close_after_response_ = true;
       state_ = State::kServing;
       exchange_ = context_.TakeExchange();
-      return exchange_->Refuse(*this, decoder_.request(),
+      return exchange_->Refuse(*this, decoder_->request(),
                                ClientError(ErrorCode::kHeaderTimeout, "the head took too long"));
     case Waiting::kBody:
       if (state_ != State::kServing) return Linger();
@@ -355,7 +359,7 @@ void ClientConnection::OnSendDeadline() {
 void ClientConnection::BeginDrain() {
   if (state_ == State::kServing) {
     close_after_response_ = true;
-  } else if (state_ == State::kReady && !decoder_.in_head()) {
+  } else if (state_ == State::kReady && !in_head()) {
     WaitFor(Waiting::kTrim, kDrainGrace);
   }
 }

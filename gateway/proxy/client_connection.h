@@ -81,6 +81,7 @@ class ClientConnection final : public StreamObserver,
 
   std::string_view Process(std::string_view bytes);  // returns what has to wait
   void ProcessLeftover();
+  bool in_head() const;
   bool CanProcess() const;
   void HandleEvent(CodecEvent event);
   void BeginExchange();
@@ -96,7 +97,7 @@ class ClientConnection final : public StreamObserver,
 
   ProxyContext& context_;
   Stream stream_;
-  Http1Decoder decoder_;
+  std::unique_ptr<Http1Decoder> decoder_;  // null while nothing was received for a while
   Deadline deadline_;
   std::unique_ptr<Exchange> exchange_;  // kServing only
   Buffer leftover_;                     // received, not yet decoded

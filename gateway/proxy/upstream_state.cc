@@ -10,6 +10,7 @@ namespace sluice {
 namespace {
 
 std::string HostAndPort(const conf::NodeConfig& node) {
+  if (node.host.starts_with("unix:")) return "localhost";
   if (node.port == 0 || node.port == 80) return node.host;
   const bool bracket = node.host.find(':') != std::string::npos && !node.host.starts_with('[');
   return (bracket ? "[" + node.host + "]" : node.host) + ":" + std::to_string(node.port);
