@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -235,6 +236,7 @@ TEST_F(AccessLogTest, StalledPipeDropsAboveTheCapacity) {
   constexpr int kLines = 100'000;
   uint64_t dropped = 0;
   std::string received;
+  std::atomic<uint64_t> lines_received = 0;
   std::thread reader;
   {
     AccessLog log(pipe.write_end, Format("$route_id"), 256 * 1024);
@@ -242,16 +244,18 @@ TEST_F(AccessLogTest, StalledPipeDropsAboveTheCapacity) {
       WriteLine(log, "line " + std::to_string(i) + " end");
       log.Flush();
     }
-    dropped = log.dropped();
-    EXPECT_GT(dropped, 0U);
+    EXPECT_GT(log.dropped(), 0U);
     reader = std::thread([&] {
       std::array<char, 65536> bytes{};
       while (true) {
         const ssize_t size = read(pipe.read_end, bytes.data(), bytes.size());
         if (size <= 0) return;
         received.append(bytes.data(), static_cast<size_t>(size));
+        lines_received += static_cast<uint64_t>(std::count(&bytes[0], &bytes[0] + size, '\n'));
       }
     });
+    Await([&] { return lines_received + log.dropped() == static_cast<uint64_t>(kLines); });
+    dropped = log.dropped();
   }
   reader.join();
   close(pipe.read_end);
