@@ -9,6 +9,7 @@
 #include "gateway/base/text.h"
 #include "gateway/http/hygiene.h"
 #include "gateway/http/uri.h"
+#include "gateway/proxy/client_address.h"
 
 namespace sluice {
 
@@ -20,7 +21,7 @@ struct ExplainedRequest {
   RequestHead head;
   RequestView view;
 
-  Status Read(const ExplainInput& input);
+  Status Read(const ExplainInput& input, const conf::GatewayConfig& gateway);
 
  private:
   Status ReadUrl(const ExplainInput& input);
@@ -59,7 +60,7 @@ Status ExplainedRequest::ReadUrl(const ExplainInput& input) {
   return {};
 }
 
-Status ExplainedRequest::Read(const ExplainInput& input) {
+Status ExplainedRequest::Read(const ExplainInput& input, const conf::GatewayConfig& gateway) {
   head.method_text = input.method;
   head.method = FindMethod(input.method);
   if (!IsToken(input.method)) {
@@ -75,7 +76,8 @@ Status ExplainedRequest::Read(const ExplainInput& input) {
   const std::string client = input.client_ip.empty() ? "127.0.0.1" : input.client_ip;
   const auto ip = IpAddress::Parse(client);
   if (!ip) return BadInput("expected the IP address of a client, got \"" + client + "\"");
-  view.client_ip = view.peer_ip = *ip;
+  view.peer_ip = *ip;
+  view.client_ip = FindClientAddress(*ip, head.fields, gateway.trusted_proxies).ip;
   view.head = &head;
   view.host = NormalizeHost(head.authority, arena);
   SLUICE_ASSIGN_OR_RETURN(view.path, NormalizePath(head.path, arena));
@@ -243,7 +245,7 @@ std::string ListRoutesAsJson(const conf::Config& config) {
 
 Result<std::string> ExplainRequest(const Snapshot& snapshot, const ExplainInput& input, bool json) {
   ExplainedRequest request;
-  SLUICE_TRY(request.Read(input));
+  SLUICE_TRY(request.Read(input, snapshot.gateway()));
   Explanation explanation{
       snapshot.config(), request.view, nullptr, {}, snapshot.router().needs_body()};
   explanation.route = snapshot.router().Explain(request.view, explanation.candidates).route;

@@ -16,7 +16,7 @@ struct ExplainInput {
   std::string method = "GET";
   std::string url = {};  // "https://host/path?query", or "/path?query" with a Host among `headers`
   std::vector<std::pair<std::string, std::string>> headers = {};
-  std::string client_ip = {};  // empty: 127.0.0.1
+  std::string client_ip = {};  // of the connection; empty: 127.0.0.1
 };
 
 // The normalised request, the candidate routes in order with the first predicate that failed, the
