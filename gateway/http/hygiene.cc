@@ -249,12 +249,9 @@ Status ReadResponseCoding(ResponseHead& head) {
       return {};
     case Coding::kChunkedNotLast:
     case Coding::kOther:
-      head.body.kind = BodyFraming::Kind::kUntilClose;
-      head.keep_alive = false;
-      return {};
-    case Coding::kOtherThenChunked:  // we sent no TE, so nothing could undo the other coding
+    case Coding::kOtherThenChunked:
     case Coding::kInvalid:
-      break;
+      break;  // we sent no TE, and Transfer-Encoding is not forwarded: nobody could undo the coding
   }
   return InvalidResponse("expected the transfer coding 'chunked', got " + Excerpt(value));
 }

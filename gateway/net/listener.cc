@@ -29,8 +29,7 @@ struct Listener::Handle {
     if (status < 0) return;
     Loop& loop = self->owner->loop_;
     for (int i = 0; i < kAcceptBatch; ++i) {
-      if (!self->owner->AcceptOne()) break;
-      if (self->owner == nullptr) break;
+      if (self->owner->paused_ || !self->owner->AcceptOne()) break;
     }
     loop.FlushDirty();
   }
@@ -66,11 +65,15 @@ Listener::~Listener() {
 }
 
 void Listener::Pause() {
+  paused_ = true;
   uv_poll_stop(&handle_->poll);
   uv_timer_stop(&handle_->retry);
 }
 
-void Listener::Resume() { uv_poll_start(&handle_->poll, UV_READABLE, Handle::OnReadable); }
+void Listener::Resume() {
+  paused_ = false;
+  uv_poll_start(&handle_->poll, UV_READABLE, Handle::OnReadable);
+}
 
 void Listener::AcceptQueued() {
   while (AcceptOne()) {

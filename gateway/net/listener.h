@@ -42,6 +42,7 @@ class Listener {
   const SocketAddress address_;
   const OnAccept on_accept_;
   Handle* handle_ = nullptr;
+  bool paused_ = true;
   MonoTime last_warning_{};
 };
 

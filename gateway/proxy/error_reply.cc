@@ -138,8 +138,6 @@ std::string ErrorBody(ErrorCode code) {
 bool ClosesConnection(ErrorCode code) {
   switch (code) {
     case ErrorCode::kNoRoute:
-    case ErrorCode::kBadPath:
-    case ErrorCode::kMethodNotAllowed:
     case ErrorCode::kNoUpstream:
     case ErrorCode::kNoHealthyNode:
     case ErrorCode::kConnectRefused:

@@ -23,20 +23,23 @@ Exchange::Exchange(ProxyContext& context) : context_(context), call_(context, *t
 
 // The life of a request, in order. Each step may end it with a reply.
 void Exchange::Begin(ClientConnection& client, RequestHead& head) {
-  Prepare(client, head);                                         // 1 pin the snapshot
-  if (const Status status = Normalize(); !status.has_value()) {  // 2 one path for all that follows
-    return Reply(status.error());
-  }
+  // 1 pin the snapshot, know the client
+  Prepare(client, head);
+  // 2 refuse what is never served
   if (const Status status = CheckMethodAndBody(); !status.has_value()) {
     return Reply(status.error());
   }
-  if (NeedsFormBody()) {  // 3 match, maybe on the body
+  // 3 one path for all that follows
+  if (const Status status = Normalize(); !status.has_value()) return Reply(status.error());
+  // 4 match a route; when that needs the body, OnRequestEnd does it
+  if (NeedsFormBody()) {
     state_ = State::kCollecting;
     if (head.expect_continue) client.SendContinue();
     return;
   }
-  RouteAndCall();  // 4 call the upstream
-  // 5 OnResponseHead, OnResponseData, OnResponseEnd relay; 6 Finish logs, exactly once.
+  // 5 call the upstream
+  RouteAndCall();
+  // 6 OnResponseHead, OnResponseData and OnResponseEnd relay; 7 Finish logs, exactly once
 }
 
 void Exchange::Refuse(ClientConnection& client, RequestHead& head, Error error) {
@@ -114,7 +117,8 @@ void Exchange::RouteAndCall() {
 
 std::string_view Exchange::WriteHeadFor(const Endpoint& endpoint,
                                         const conf::UpstreamConfig& config) {
-  UpstreamHeadOptions options{.host = view_.head->authority,
+  const std::string_view authority = view_.head->authority;
+  UpstreamHeadOptions options{.host = authority.empty() ? endpoint.node_host : authority,
                               .via = context_.gateway().via,
                               .server_port = client_->listen_port(),
                               .peer_is_trusted = peer_is_trusted_};

@@ -16,7 +16,7 @@ class HeadWriter {
   HeadWriter(Arena& arena, size_t bound) : start_(arena.Allocate(bound)), next_(start_) {}
 
   HeadWriter& Put(std::string_view text) {
-    std::memcpy(next_, text.data(), text.size());
+    if (!text.empty()) std::memcpy(next_, text.data(), text.size());
     next_ += text.size();
     return *this;
   }

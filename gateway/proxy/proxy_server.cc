@@ -18,6 +18,8 @@
 namespace sluice {
 namespace {
 
+constexpr Duration kLogFlushInterval = milliseconds(200);
+
 bool HasNodeNames(const conf::Config& config) {
   return std::any_of(config.upstreams.begin(), config.upstreams.end(), [](const auto& upstream) {
     return std::any_of(upstream.nodes.begin(), upstream.nodes.end(), IsNodeName);
@@ -26,9 +28,17 @@ bool HasNodeNames(const conf::Config& config) {
 
 }  // namespace
 
-struct ProxyServer::Core {
-  Core(Loop& loop, uint32_t worker_index) : context(loop, worker_index) {
+struct ProxyServer::Core final : Deadline::Observer {
+  Core(Loop& loop, uint32_t worker_index)
+      : context(loop, worker_index), log_flush(loop.deadlines(), *this) {
     context.on_connection_closed = [this] { OnConnectionClosed(); };
+    log_flush.Set(loop.now() + kLogFlushInterval);
+  }
+
+  // Lines reach the file soon also when few requests come.
+  void OnDeadline() override {
+    if (context.access_log != nullptr) context.access_log->Flush();
+    log_flush.Set(context.loop.now() + kLogFlushInterval);
   }
 
   void OnAccept(int fd, const SocketAddress& peer, const SocketAddress& listener);
@@ -38,8 +48,9 @@ struct ProxyServer::Core {
   void StartResolver();
   void CloseUpstreams();
 
+  std::unique_ptr<Resolver> resolver;  // made when the first node is a name; outlives the upstreams
   ProxyContext context;
-  std::unique_ptr<Resolver> resolver;  // made when the first node is a name
+  Deadline log_flush;
   std::map<std::string, std::shared_ptr<UpstreamState>> upstreams;
   std::vector<std::unique_ptr<Listener>> listeners;
   bool accepting_paused = false;
@@ -100,7 +111,9 @@ void ProxyServer::Core::OnConnectionClosed() {
     accepting_paused = false;
     for (const auto& listener : listeners) listener->Resume();
   }
-  if (on_drained && context.clients.empty()) std::exchange(on_drained, nullptr)();
+  if (!on_drained || !context.clients.empty()) return;
+  if (!context.upstream_connections.empty()) return CloseUpstreams();  // each ends here again
+  std::exchange(on_drained, nullptr)();
 }
 
 void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot) {
@@ -163,10 +176,7 @@ void ProxyServer::Drain(std::function<void()> done) {
        client = core.context.clients.Next(*client)) {
     client->BeginDrain();
   }
-  core.on_drained = [&core, done = std::move(done)] {
-    core.CloseUpstreams();
-    done();
-  };
+  core.on_drained = std::move(done);
   if (core.context.clients.empty()) {
     core.context.loop.Post([&core] { core.OnConnectionClosed(); });
   }
