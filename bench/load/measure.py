@@ -135,12 +135,22 @@ def strace_counts(pid, send):
         return counts
 
 
-def syscalls_per_request(server, path, few=1000, many=6000):
+def exact_connections(port, path, count):
+    """Sends `count` requests, each on a connection of its own that the proxy closes."""
+    request = f"GET {path} HTTP/1.1\r\nHost: new.test\r\nConnection: close\r\n\r\n".encode()
+    for _ in range(count):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(request)
+            exchange_once(client)
+            if client.recv(1):
+                raise RuntimeError("bytes behind the response")
+
+
+def syscalls_per_request(server, path, send=exact_requests, few=1000, many=6000):
     """From the difference of two runs, so that connecting and closing cancel out."""
-    exact_requests(server.port, path, 2000)  # warm: pools are filled, buffers have grown
+    send(server.port, path, 2000)  # warm: pools are filled, buffers have grown
     pid = server.worker_pid()
-    counts = [strace_counts(pid, lambda: exact_requests(server.port, path, number))
-              for number in (few, many)]
+    counts = [strace_counts(pid, lambda: send(server.port, path, number)) for number in (few, many)]
     span = many - few
 
     def per_request(names, column=0):
@@ -202,28 +212,35 @@ def exchange_once(client):
         body += client.recv(65536)
 
 
-def idle_connection_bytes(server, path, connections=10_000):
-    """User memory per idle keep-alive connection, after one request on each."""
+def hold_idle(port, path, count):
+    """Opens `count` keep-alive connections and uses each once. They come at a pace that lets a proxy
+    take back what only a busy connection needs, as it would over the minutes that they stay."""
+    request = f"GET {path} HTTP/1.1\r\nHost: idle.test\r\n\r\n".encode()
+    clients = []
+    for number in range(count):
+        client = socket.socket()
+        client.bind((f"127.0.0.{2 + number % 8}", 0))
+        client.settimeout(10)
+        client.connect(("127.0.0.1", port))
+        clients.append(client)
+        client.sendall(request)
+        exchange_once(client)
+        if number % 1000 == 999:
+            time.sleep(1.5)
+    return clients
+
+
+def memory_with_idle(server, path, connections):
+    """User memory of all processes of `server` with that many idle connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < connections + 100:
         raise RuntimeError(f"needs {connections + 100} descriptors, the hard limit is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     exact_requests(server.port, path, 5000, connections=64)
-    wait_until_idle(server.pids())
-    before = private_bytes(server.pids())
-    request = f"GET {path} HTTP/1.1\r\nHost: idle.test\r\n\r\n".encode()
-    clients = []
+    clients = hold_idle(server.port, path, connections)
     try:
-        for number in range(connections):
-            client = socket.socket()
-            client.bind((f"127.0.0.{2 + number % 8}", 0))
-            client.settimeout(10)
-            client.connect(("127.0.0.1", server.port))
-            clients.append(client)
-            client.sendall(request)
-            exchange_once(client)
+        time.sleep(2)
         wait_until_idle(server.pids())
-        grown = private_bytes(server.pids()) - before
         poll = selectors.DefaultSelector()
         for client in clients:
             poll.register(client, selectors.EVENT_READ)
@@ -231,7 +248,7 @@ def idle_connection_bytes(server, path, connections=10_000):
         poll.close()
         if closed:
             raise RuntimeError(f"{closed} of {connections} idle connections were closed")
+        return private_bytes(server.pids())
     finally:
         for client in clients:
             client.close()
-    return grown / connections

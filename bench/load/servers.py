@@ -11,6 +11,7 @@ from processes import LOAD_CPU, Server
 
 SMALL_BODY = "ok " * 12  # with nginx's head some 200 bytes on the wire
 MANY = 1_000_000_000
+MANY_CONNECTIONS = 9500  # HAProxy wants two descriptors for each, of 20,000
 
 
 class Origin(Server):
@@ -45,16 +46,17 @@ http {{
 class Nginx(Server):
     name = "nginx"
 
-    def __init__(self, root, origin, proxy_buffers=""):
+    def __init__(self, root, origin, connections=MANY_CONNECTIONS, proxy_buffers=""):
         super().__init__(root)
         self.origin = origin
+        self.connections = connections
         self.proxy_buffers = proxy_buffers
 
     def command(self):
         path = self.write("nginx.conf", f"""
 worker_processes 1; daemon off; pid nginx.pid; error_log stderr warn;
 worker_rlimit_nofile 20000;
-events {{ worker_connections 19000; }}
+events {{ worker_connections {self.connections}; }}
 http {{
   access_log off; server_tokens off;
   keepalive_requests {MANY}; keepalive_timeout 300s;
@@ -87,27 +89,28 @@ class NginxLargeBuffers(Nginx):
     name = "nginx 64k"
 
     def __init__(self, root, origin):
-        super().__init__(root, origin, "proxy_buffer_size 64k; proxy_buffers 8 64k; "
-                                       "proxy_busy_buffers_size 128k;")
+        super().__init__(root, origin, proxy_buffers="proxy_buffer_size 64k; proxy_buffers 8 64k; "
+                                                     "proxy_busy_buffers_size 128k;")
 
 
 class Haproxy(Server):
     name = "haproxy"
 
-    def __init__(self, root, origin):
+    def __init__(self, root, origin, connections=MANY_CONNECTIONS):
         super().__init__(root)
         self.origin = origin
+        self.connections = connections
 
     def command(self):
         path = self.write("haproxy.cfg", f"""
 global
   nbthread 1
-  maxconn 10500
+  maxconn {self.connections}
   ulimit-n 20000
   no strict-limits
 defaults
   mode http
-  maxconn 10500
+  maxconn {self.connections}
   timeout connect 5s
   timeout client 300s
   timeout server 300s
@@ -132,10 +135,11 @@ class Sluice(Server):
 
     name = "sluice"
 
-    def __init__(self, root, origin, binary, routes=1):
+    def __init__(self, root, origin, binary, connections=MANY_CONNECTIONS, routes=1):
         super().__init__(root)
         self.origin = origin
         self.binary = binary
+        self.connections = connections
         self.routes = routes
 
     def command(self):
@@ -154,6 +158,7 @@ class Sluice(Server):
                 "access_log": False,
                 "error_log": {"path": "stderr", "level": "warn"},
                 "timeouts": {"keepalive": "300s"},
+                "limits": {"worker_connections": self.connections},
             },
             "routes": routes,
             "upstreams": [{
