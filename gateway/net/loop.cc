@@ -42,6 +42,8 @@ Loop::Loop()
       deadlines_(MonoNow()),
       receive_buffer_(kReceiveBufferSize) {}
 
+std::string Loop::Library() { return std::string("libuv ") + uv_version_string(); }
+
 Result<std::unique_ptr<Loop>> Loop::Make() {
   auto loop = std::unique_ptr<Loop>(new Loop());
   const auto fail = [](std::string_view what, int error) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -36,6 +37,7 @@ struct LentPieces {
 class Loop {
  public:
   static Result<std::unique_ptr<Loop>> Make();
+  static std::string Library();  // "libuv 1.44.2", for the version command
   ~Loop();  // precondition: every handle on the loop was closed; runs their last callbacks
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
