@@ -1,0 +1,229 @@
+// The controller: the only one that reads configuration. It leads reloads (asked for by HUP, by the
+// control socket, or by a change of the files) and touches no traffic: when it dies, the workers
+// serve on, and its successor finds the committed revision in what master hands it.
+#include <array>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include <signal.h>
+
+#include "gateway/base/log.h"
+#include "gateway/control/child_process.h"
+#include "gateway/control/control_server.h"
+#include "gateway/control/messages.h"
+#include "gateway/control/privileges.h"
+#include "gateway/control/reload.h"
+#include "gateway/control/role.h"
+#include "gateway/net/ipc_channel.h"
+#include "gateway/net/loop.h"
+#include "gateway/net/watchers.h"
+
+namespace sluice {
+namespace {
+
+class Controller final : public IpcChannel::Observer {
+ public:
+  explicit Controller(Loop& loop) : loop_(loop) {}
+  int Run();
+
+  // IpcChannel::Observer
+  void OnMessage(IpcMessage message) override;
+  void OnChannelClosed(Status why) override;
+
+ private:
+  Status HandleMessage(IpcMessage& message);
+  Status OnStart(IpcMessage& message);
+  Status OnAnswer(const IpcMessage& message);
+  void OnCommand(uint64_t request, const std::string& command);
+  void WatchFiles(const std::vector<std::string>& files);
+  void Send(MessageType type, const std::string& payload, int document);
+  void End(int exit_code);
+
+  Loop& loop_;
+  std::unique_ptr<IpcChannel> channel_;
+  std::unique_ptr<ControlServer> server_;
+  std::unique_ptr<Reload> reload_;
+  std::map<std::string, std::unique_ptr<FileWatcher>> watched_;
+  std::unique_ptr<SignalWatcher> terminate_;
+  bool ended_ = false;
+  int exit_code_ = 0;
+};
+
+int Controller::Run() {
+  auto channel = IpcChannel::Make(loop_, UniqueFd(kChannelFd), *this);
+  if (!channel.has_value()) {
+    Log(LogLevel::kError, "no channel to master", {{"reason", channel.error().detail}});
+    return 1;
+  }
+  channel_ = std::move(*channel);
+  terminate_ = std::make_unique<SignalWatcher>(loop_, SIGTERM, [this] { End(0); });
+  loop_.Run();
+  return exit_code_;
+}
+
+void Controller::OnMessage(IpcMessage message) {
+  if (ended_) return;
+  const uint32_t type = message.type;
+  const Status handled = HandleMessage(message);
+  if (handled.has_value()) return;
+  Log(LogLevel::kError, "cannot do what master says",
+      {{"message", type}, {"reason", handled.error().detail}});
+  End(1);
+}
+
+void Controller::OnChannelClosed(Status why) {
+  if (ended_) return;
+  Log(LogLevel::kError, "master is gone",
+      {{"reason", why.has_value() ? "end of the channel" : why.error().detail}});
+  End(0);
+}
+
+Status Controller::HandleMessage(IpcMessage& message) {
+  const auto type = static_cast<MessageType>(message.type);
+  if (type == MessageType::kQuit || type == MessageType::kQuitNow) {
+    End(0);
+    return {};
+  }
+  if ((type == MessageType::kStartController) == (reload_ != nullptr)) {
+    return GatewayError(ErrorCode::kInternal, "the first message, and only it, is the start");
+  }
+  switch (type) {
+    case MessageType::kStartController:
+      return OnStart(message);
+    case MessageType::kLogs:
+      if (message.fds.size() != 1) return GatewayError(ErrorCode::kInternal, "one log is expected");
+      return TakeErrorLog(message.fds[0]);
+    case MessageType::kReload:
+      reload_->Request("signal", false);
+      return {};
+    default:
+      return OnAnswer(message);
+  }
+}
+
+Status Controller::OnStart(IpcMessage& message) {
+  SLUICE_ASSIGN_OR_RETURN(const ControllerStart start, ControllerStart::Unpack(message.payload));
+  if (message.fds.size() != 3) {
+    return GatewayError(ErrorCode::kInternal, "document, log and control socket are expected");
+  }
+  SLUICE_TRY(TakeErrorLog(message.fds[1]));
+  SLUICE_TRY(DropPrivileges(start.account, Keep::kReading));
+  SLUICE_ASSIGN_OR_RETURN(const std::string document, ReadDocument(message.fds[0].get()));
+  conf::Diagnostics diagnostics;
+  auto committed = conf::DecodeDocument(document, diagnostics);
+  if (committed == nullptr) {
+    return GatewayError(ErrorCode::kInternal, "the committed revision: " + diagnostics.ToText());
+  }
+  SetLogLevel(committed->gateway.error_log.level);
+  reload_ = std::make_unique<Reload>(
+      loop_, start, std::move(committed),
+      Reload::Observer{
+          .send = [this](MessageType type, const std::string& payload,
+                         int fd) { Send(type, payload, fd); },
+          .on_files = [this](const std::vector<std::string>& files) { WatchFiles(files); }});
+  SLUICE_ASSIGN_OR_RETURN(server_,
+                          ControlServer::Make(loop_, std::move(message.fds[2]),
+                                              [this](uint64_t request, const std::string& command) {
+                                                OnCommand(request, command);
+                                              }));
+  Send(MessageType::kReady, {}, -1);
+  // The file may have changed while nobody was looking; this also finds out what to watch.
+  reload_->Request("start", true);
+  return {};
+}
+
+Status Controller::OnAnswer(const IpcMessage& message) {
+  MessageReader reader(message.payload);
+  const uint64_t revision = reader.Number();
+  switch (static_cast<MessageType>(message.type)) {
+    case MessageType::kPrepared:
+      SLUICE_TRY(reader.Finish("prepared"));
+      reload_->OnPrepared(revision);
+      return {};
+    case MessageType::kRefused: {
+      const bool retry = reader.Number(1) == 1;
+      const std::string text = reader.Text();
+      SLUICE_TRY(reader.Finish("refused"));
+      reload_->OnRefused(revision, retry, text);
+      return {};
+    }
+    case MessageType::kCommitted:
+      SLUICE_TRY(reader.Finish("committed"));
+      reload_->OnCommitted(revision);
+      return {};
+    default:
+      return GatewayError(ErrorCode::kInternal, "a message of this type is not for the controller");
+  }
+}
+
+void Controller::OnCommand(uint64_t request, const std::string& command) {
+  if (command != "reload") {
+    server_->Reply(request, ControlServer::ErrorReply("there is no command \"" + command +
+                                                      "\"; expected \"reload\""));
+    return;
+  }
+  reload_->Request("command", false, [this, request](const ReloadReport& report) {
+    server_->Reply(request, report.ToJson());
+  });
+}
+
+void Controller::WatchFiles(const std::vector<std::string>& files) {
+  std::set<std::string> wanted;
+  for (const std::string& file : files) {
+    wanted.insert(file);
+    // A link's target may change without the link.
+    const std::unique_ptr<char, decltype(&std::free)> target(realpath(file.c_str(), nullptr),
+                                                             &std::free);
+    if (target != nullptr) wanted.insert(target.get());
+  }
+  std::erase_if(watched_, [&](const auto& entry) { return !wanted.contains(entry.first); });
+  bool added = false;
+  for (const std::string& file : wanted) {
+    if (watched_.contains(file)) continue;
+    auto watcher =
+        FileWatcher::Make(loop_, file, [this] { reload_->Request("file change", true); });
+    if (watcher.has_value()) {
+      watched_.emplace(file, std::move(*watcher));
+      added = true;
+    } else {
+      Log(LogLevel::kWarn, "changes of a file will not be noticed",
+          {{"file", file}, {"reason", watcher.error().detail}});
+    }
+  }
+  // It may have changed between being read and being watched.
+  if (added) reload_->Request("file change", true);
+}
+
+void Controller::Send(MessageType type, const std::string& payload, int document) {
+  const std::array<int, 1> fds = {document};
+  const Status sent = channel_->Send(static_cast<uint32_t>(type), payload,
+                                     std::span(fds.data(), document >= 0 ? 1 : 0));
+  if (sent.has_value()) return;
+  Log(LogLevel::kError, "cannot talk to master", {{"reason", sent.error().detail}});
+  End(1);
+}
+
+void Controller::End(int exit_code) {
+  if (std::exchange(ended_, true)) return;
+  exit_code_ = exit_code;
+  loop_.Stop();
+}
+
+}  // namespace
+
+int RunController() {
+  PrepareRole();
+  SetLogRole("controller");
+  auto loop = Loop::Make();
+  if (!loop.has_value()) {
+    Log(LogLevel::kError, "no event loop", {{"reason", loop.error().detail}});
+    return 1;
+  }
+  Controller controller(**loop);
+  return controller.Run();
+}
+
+}  // namespace sluice
