@@ -12,40 +12,40 @@ namespace sluice {
 enum class ErrorCode : uint8_t {
   kNone,  // no error: the upstream's answer was relayed
   // The client's fault.
-  kMalformedRequest,        // 400: the head does not follow the grammar
-  kBadFraming,              // 400: Content-Length, Transfer-Encoding or chunks are ambiguous
-  kBadHost,                 // 400: Host missing, repeated or invalid
-  kBadPath,                 // 400: a path that could be read in two ways
-  kUnsupportedVersion,      // 505
-  kUnknownTransferCoding,   // 501
-  kMethodNotAllowed,        // 405: CONNECT, TRACE
-  kExpectationFailed,       // 417
-  kUriTooLong,              // 414
-  kHeadersTooLarge,         // 431
-  kBodyTooLarge,            // 413
-  kHeaderTimeout,           // 408
-  kBodyTimeout,             // 408
-  kClientClosed,            // 499, log only
-  kClientSendTimeout,       // the client does not read its response
+  kMalformedRequest,       // 400: the head does not follow the grammar
+  kBadFraming,             // 400: Content-Length, Transfer-Encoding or chunks are ambiguous
+  kBadHost,                // 400: Host missing, repeated or invalid
+  kBadPath,                // 400: a path that could be read in two ways
+  kUnsupportedVersion,     // 505
+  kUnknownTransferCoding,  // 501
+  kMethodNotAllowed,       // 405: CONNECT, TRACE
+  kExpectationFailed,      // 417
+  kUriTooLong,             // 414
+  kHeadersTooLarge,        // 431
+  kBodyTooLarge,           // 413
+  kHeaderTimeout,          // 408
+  kBodyTimeout,            // 408
+  kClientClosed,           // 499, log only
+  kClientSendTimeout,      // the client does not read its response
   // The configuration's answer.
-  kNoRoute,                 // 404
-  kNoUpstream,              // 503: the route has no upstream
-  kNoHealthyNode,           // 503: no node can be tried
+  kNoRoute,        // 404
+  kNoUpstream,     // 503: the route has no upstream
+  kNoHealthyNode,  // 503: no node can be tried
   // The upstream's fault.
-  kConnectRefused,          // 502
-  kConnectFailed,           // 502: any other failure to connect
-  kConnectTimeout,          // 504
-  kUpstreamSendTimeout,     // 504
-  kUpstreamReadTimeout,     // 504
-  kUpstreamReset,           // 502: reset before the response head
-  kUpstreamClosed,          // 502: closed before the response head
-  kInvalidResponse,         // 502: the response does not follow the grammar or its framing is wrong
-  kResponseHeadTooLarge,    // 502
-  kResponseTruncated,       // the body ended early; the client sees a truncated body too
+  kConnectRefused,        // 502
+  kConnectFailed,         // 502: any other failure to connect
+  kConnectTimeout,        // 504
+  kUpstreamSendTimeout,   // 504
+  kUpstreamReadTimeout,   // 504
+  kUpstreamReset,         // 502: reset before the response head
+  kUpstreamClosed,        // 502: closed before the response head
+  kInvalidResponse,       // 502: the response does not follow the grammar or its framing is wrong
+  kResponseHeadTooLarge,  // 502
+  kResponseTruncated,     // the body ended early; the client sees a truncated body too
   // Ours.
-  kInternal,                // 500
-  kConnectionLimit,         // 503
-  kDraining,                // 503
+  kInternal,         // 500
+  kConnectionLimit,  // 503
+  kDraining,         // 503
   // Set-up: configuration, processes, files.
   kInvalidConfig,
   kIo,

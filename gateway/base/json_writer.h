@@ -27,7 +27,9 @@ class JsonWriter {
   JsonWriter& Null();
   JsonWriter& Raw(std::string_view json);  // already JSON
 
-  JsonWriter& Member(std::string_view key, std::string_view value) { return Key(key).String(value); }
+  JsonWriter& Member(std::string_view key, std::string_view value) {
+    return Key(key).String(value);
+  }
   JsonWriter& Member(std::string_view key, const char* value) { return Key(key).String(value); }
   JsonWriter& Member(std::string_view key, int64_t value) { return Key(key).Integer(value); }
   JsonWriter& Member(std::string_view key, uint64_t value) { return Key(key).Unsigned(value); }

@@ -1,5 +1,6 @@
 // Result<T>: a value or an Error, and Status: success or an Error. Both are [[nodiscard]], which
-// tl::expected itself is not. End of stream, would-block and "try elsewhere" are values, not errors.
+// tl::expected itself is not. End of stream, would-block and "try elsewhere" are values, not
+// errors.
 #pragma once
 
 #include <cstdlib>

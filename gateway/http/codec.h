@@ -19,13 +19,13 @@ enum class CodecEvent : uint8_t {
 };
 
 struct CodecLimits {
-  uint32_t request_line = 16 * 1024;      // request line bytes: 414
-  uint32_t head = 64 * 1024;              // whole head: 431, or 502 for a response
-  uint32_t fields = 200;                  // header fields: 431
+  uint32_t request_line = 16 * 1024;  // request line bytes: 414
+  uint32_t head = 64 * 1024;          // whole head: 431, or 502 for a response
+  uint32_t fields = 200;              // header fields: 431
   uint32_t chunk_extension_line = 4 * 1024;
   uint32_t chunk_extensions = 16 * 1024;  // sum over a body
   uint32_t trailers = 16 * 1024;
-  uint32_t informational = 16;            // 1xx responses before the final one
+  uint32_t informational = 16;  // 1xx responses before the final one
 };
 
 }  // namespace sluice

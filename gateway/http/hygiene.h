@@ -18,8 +18,8 @@ Status CheckResponse(ResponseHead& head, Method request_method);
 // May this field stand in a trailer section and be forwarded (RFC 9110 6.5.1)?
 bool IsForwardableTrailer(HeaderId id, std::string_view name);
 
-bool IsToken(std::string_view text);       // RFC 9110 5.6.2
-bool IsFieldValue(std::string_view text);  // no CTL but HTAB; obs-text allowed
+bool IsToken(std::string_view text);           // RFC 9110 5.6.2
+bool IsFieldValue(std::string_view text);      // no CTL but HTAB; obs-text allowed
 bool IsValidAuthority(std::string_view text);  // host[:port], no userinfo
 
 }  // namespace sluice

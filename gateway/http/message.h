@@ -24,7 +24,7 @@ enum class Method : uint8_t {
   kCount,
 };
 
-Method FindMethod(std::string_view name);  // case-sensitive, as RFC 9110 9.1 says
+Method FindMethod(std::string_view name);    // case-sensitive, as RFC 9110 9.1 says
 std::string_view MethodName(Method method);  // empty for kOther
 
 // RFC 9110 9.2.2: sending it twice has the effect of sending it once.
@@ -47,15 +47,15 @@ struct BodyFraming {
 struct RequestHead {
   Method method = Method::kOther;
   HttpVersion version = HttpVersion::kHttp11;
-  bool keep_alive = true;           // the client wants the connection kept
-  bool expect_continue = false;     // Expect: 100-continue from an HTTP/1.1 client
+  bool keep_alive = true;        // the client wants the connection kept
+  bool expect_continue = false;  // Expect: 100-continue from an HTTP/1.1 client
   std::string_view method_text;
-  std::string_view target;          // as received
-  std::string_view scheme;          // of an absolute-form target, otherwise empty
-  std::string_view authority;       // of an absolute-form target, otherwise Host; with the port
-  std::string_view path;            // raw path of the target ("*" for OPTIONS *)
-  std::string_view query;           // raw, without '?'
-  bool has_query = false;           // "/a?" has an empty query, "/a" has none
+  std::string_view target;     // as received
+  std::string_view scheme;     // of an absolute-form target, otherwise empty
+  std::string_view authority;  // of an absolute-form target, otherwise Host; with the port
+  std::string_view path;       // raw path of the target ("*" for OPTIONS *)
+  std::string_view query;      // raw, without '?'
+  bool has_query = false;      // "/a?" has an empty query, "/a" has none
   HeaderList fields;
   BodyFraming body;
 };
@@ -63,7 +63,7 @@ struct RequestHead {
 struct ResponseHead {
   int status = 0;
   HttpVersion version = HttpVersion::kHttp11;
-  bool keep_alive = true;           // the connection may carry another exchange
+  bool keep_alive = true;  // the connection may carry another exchange
   std::string_view reason;
   HeaderList fields;
   BodyFraming body;

@@ -14,8 +14,8 @@ namespace sluice {
 // escapes bytes that may not stand raw in a path (such as UTF-8), removes dot segments (".." above
 // the root is refused), merges slashes. Refused with kBadPath: %00, %2F, %5C, a raw backslash, a
 // broken escape, raw controls and spaces, "?", "#", and dot segments with path parameters
-// ("/..;x/", also as "%3B"). Normalising twice changes nothing. A path that is already normal is returned as it is, without a copy;
-// otherwise the result lives in `arena`. "*" passes.
+// ("/..;x/", also as "%3B"). Normalising twice changes nothing. A path that is already normal is
+// returned as it is, without a copy; otherwise the result lives in `arena`. "*" passes.
 Result<std::string_view> NormalizePath(std::string_view path, Arena& arena);
 
 // Percent-decodes a query component ('+' is a space); broken escapes stay as they are.

@@ -26,10 +26,27 @@ class Variable {
 
  private:
   enum class Kind : uint8_t {
-    kArg, kPostArg, kHeader, kCookie,
-    kUri, kRequestUri, kQueryString, kIsArgs, kHost, kHttpHost, kScheme, kRequestMethod,
-    kRemoteAddr, kRemotePort, kRealIpRemoteAddr, kServerAddr, kServerPort, kServerProtocol,
-    kContentType, kContentLength, kRequest,
+    kArg,
+    kPostArg,
+    kHeader,
+    kCookie,
+    kUri,
+    kRequestUri,
+    kQueryString,
+    kIsArgs,
+    kHost,
+    kHttpHost,
+    kScheme,
+    kRequestMethod,
+    kRemoteAddr,
+    kRemotePort,
+    kRealIpRemoteAddr,
+    kServerAddr,
+    kServerPort,
+    kServerProtocol,
+    kContentType,
+    kContentLength,
+    kRequest,
   };
 
   Kind kind_ = Kind::kUri;

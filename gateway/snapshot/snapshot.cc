@@ -5,8 +5,7 @@
 namespace sluice {
 
 std::shared_ptr<const Snapshot> Snapshot::Make(std::shared_ptr<const conf::Config> config,
-                                               uint64_t revision,
-                                               conf::Diagnostics& diagnostics) {
+                                               uint64_t revision, conf::Diagnostics& diagnostics) {
   auto router = Router::Make(*config, diagnostics);
   if (router == nullptr) return nullptr;
   auto snapshot = std::shared_ptr<Snapshot>(new Snapshot());
