@@ -23,6 +23,7 @@ class IpAddress {
   static IpAddress FromBytes(const uint8_t* bytes, size_t size);  // 4 or 16
 
   bool is_none() const { return size_ == 0; }
+  bool is_unspecified() const { return size_ != 0 && bytes_ == decltype(bytes_)(); }  // 0.0.0.0, ::
   bool is_v4() const { return size_ == 4; }
   size_t size() const { return size_; }  // 0, 4 or 16
   const uint8_t* bytes() const { return bytes_.data(); }

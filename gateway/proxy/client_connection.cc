@@ -16,8 +16,6 @@ constexpr size_t kLeftoverLimit = 64 * 1024;
 constexpr uint64_t kDiscardLimit = 256 * 1024;
 // How long a client may take to notice that we have closed.
 constexpr Duration kLingerTime = seconds(5);
-// After this time without a request an idle connection gives its buffers back.
-constexpr Duration kTrimAfter = seconds(1);
 // While draining, a client gets this long to use a connection it believes to be open.
 constexpr Duration kDrainGrace = milliseconds(500);
 
@@ -39,7 +37,7 @@ ClientConnection::ClientConnection(ProxyContext& context, const SocketAddress& p
       peer_ip_(peer.ip()),
       peer_port_(peer.port()),
       peer_text_(peer_ip_.is_none() ? "unix:" : peer_ip_.ToString()),
-      server_address_(listener),
+      server_address_(&listener),
       id_(++context.connections_accepted) {
   ++context.connections_open;
   context.clients.PushBack(*this);
@@ -51,11 +49,9 @@ void ClientConnection::Accept(ProxyContext& context, int fd, const SocketAddress
                               const SocketAddress& listener) {
   auto* connection = new ClientConnection(context, peer, listener);  // Reap deletes it
   if (!connection->stream_.Accept(fd, listener.is_unix()).has_value()) return;
-  const IpAddress address = listener.ip();
-  static const IpAddress kAny4 = *IpAddress::Parse("0.0.0.0");
-  static const IpAddress kAny6 = *IpAddress::Parse("::");
-  if (address == kAny4 || address == kAny6) {
-    connection->server_address_ = connection->stream_.local_address();
+  if (listener.ip().is_unspecified()) {
+    connection->server_address_ =
+        &context.InternLocal(connection->stream_.local_address(), listener);
   }
   connection->WaitFor(Waiting::kHead, context.gateway().timeouts.header);
 }
@@ -71,9 +67,7 @@ bool ClientConnection::CanProcess() const {
 void ClientConnection::OnRead(std::string_view bytes) {
   if (state_ == State::kLingering || state_ == State::kClosing) return;
   ListNode<IdleTag>::Unlink();
-  if (decoder_ == nullptr) {
-    decoder_ = std::make_unique<Http1Decoder>(Http1Decoder::Role::kServer, context_.client_limits);
-  }
+  if (decoder_ == nullptr) decoder_ = context_.TakeDecoder();
   if (leftover_.empty()) {
     leftover_.Append(Process(bytes));
   } else {
@@ -310,7 +304,8 @@ void ClientConnection::UpdateDeadline() {
       return;
     }
     context_.idle_clients.PushBack(*this);
-    return WaitFor(Waiting::kTrim, context_.draining ? kDrainGrace : kTrimAfter);
+    if (decoder_ != nullptr) context_.GiveDecoder(std::move(decoder_));
+    return WaitFor(Waiting::kIdle, context_.draining ? kDrainGrace : timeouts.keepalive);
   }
   if (!request_done_ && !body_paused_) return WaitFor(Waiting::kBody, timeouts.body);
   waiting_ = Waiting::kNothing;
@@ -318,16 +313,7 @@ void ClientConnection::UpdateDeadline() {
 }
 
 void ClientConnection::OnDeadline() {
-  const conf::TimeoutConfig& timeouts = context_.gateway().timeouts;
   switch (waiting_) {
-    case Waiting::kTrim:
-      decoder_.reset();  // the next request brings it back
-      if (stream_.unsent() > 0) {
-        unsent_at_deadline_ = stream_.unsent_now();
-        return WaitFor(Waiting::kSend, timeouts.send);
-      }
-      if (context_.draining) return Close(ErrorCode::kDraining);
-      return WaitFor(Waiting::kIdle, timeouts.keepalive);
     case Waiting::kHead:
       if (!in_head()) return Close(ErrorCode::kHeaderTimeout);
       close_after_response_ = true;
@@ -360,7 +346,7 @@ void ClientConnection::BeginDrain() {
   if (state_ == State::kServing) {
     close_after_response_ = true;
   } else if (state_ == State::kReady && !in_head()) {
-    WaitFor(Waiting::kTrim, kDrainGrace);
+    WaitFor(Waiting::kIdle, kDrainGrace);
   }
 }
 

@@ -28,7 +28,8 @@ class ClientConnection final : public StreamObserver,
                                public ListNode<ActiveTag>,
                                public ListNode<IdleTag> {
  public:
-  // Takes `fd`, a connected descriptor, over. `listener` is the address that it came in on.
+  // Takes `fd`, a connected descriptor, over. `listener` is the address that it came in on, kept by
+  // the context.
   static void Accept(ProxyContext& context, int fd, const SocketAddress& peer,
                      const SocketAddress& listener);
 
@@ -36,8 +37,8 @@ class ClientConnection final : public StreamObserver,
   const IpAddress& peer_ip() const { return peer_ip_; }
   uint16_t peer_port() const { return peer_port_; }
   std::string_view peer_text() const { return peer_text_; }
-  const SocketAddress& server_address() const { return server_address_; }
-  uint16_t listen_port() const { return server_address_.port(); }
+  const SocketAddress& server_address() const { return *server_address_; }
+  uint16_t listen_port() const { return server_address_->port(); }
   uint64_t id() const { return id_; }
   uint64_t request_number() const { return request_number_; }
   uint64_t request_bytes_in() const { return request_bytes_in_; }
@@ -74,7 +75,7 @@ class ClientConnection final : public StreamObserver,
  private:
   friend class ProxyContext;  // Reap
   enum class State : uint8_t { kReady, kServing, kDiscarding, kLingering, kClosing };
-  enum class Waiting : uint8_t { kNothing, kHead, kTrim, kIdle, kBody, kSend, kLinger };
+  enum class Waiting : uint8_t { kNothing, kHead, kIdle, kBody, kSend, kLinger };
 
   ClientConnection(ProxyContext& context, const SocketAddress& peer, const SocketAddress& listener);
   ~ClientConnection();
@@ -97,14 +98,14 @@ class ClientConnection final : public StreamObserver,
 
   ProxyContext& context_;
   Stream stream_;
-  std::unique_ptr<Http1Decoder> decoder_;  // null while nothing was received for a while
+  std::unique_ptr<Http1Decoder> decoder_;  // null between requests
   Deadline deadline_;
   std::unique_ptr<Exchange> exchange_;  // kServing only
   Buffer leftover_;                     // received, not yet decoded
   const IpAddress peer_ip_;
   const uint16_t peer_port_;
   const std::string peer_text_;
-  SocketAddress server_address_;
+  const SocketAddress* server_address_;
   const uint64_t id_;
   State state_ = State::kReady;
   Waiting waiting_ = Waiting::kNothing;

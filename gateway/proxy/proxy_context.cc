@@ -2,11 +2,13 @@
 
 #include <array>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <utility>
 
 #include <sys/random.h>
 
+#include "gateway/http/http1_codec.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/upstream_connection.h"
@@ -16,6 +18,8 @@ namespace {
 
 // Exchanges kept for reuse; above it they are freed.
 constexpr size_t kFreeExchanges = 256;
+constexpr size_t kFreeDecoders = 64;
+constexpr size_t kInternedAddresses = 64;
 
 uint64_t RandomSeed(uint32_t worker_index) {
   uint64_t seed = 0;
@@ -49,6 +53,41 @@ std::unique_ptr<Exchange> ProxyContext::TakeExchange() {
 void ProxyContext::GiveExchange(std::unique_ptr<Exchange> exchange) {
   exchange->Reset();
   if (free_exchanges_.size() < kFreeExchanges) free_exchanges_.push_back(std::move(exchange));
+}
+
+std::unique_ptr<Http1Decoder> ProxyContext::TakeDecoder() {
+  if (free_decoders_.empty()) {
+    return std::make_unique<Http1Decoder>(Http1Decoder::Role::kServer, client_limits);
+  }
+  auto decoder = std::move(free_decoders_.back());
+  free_decoders_.pop_back();
+  return decoder;
+}
+
+void ProxyContext::GiveDecoder(std::unique_ptr<Http1Decoder> decoder) {
+  if (free_decoders_.size() < kFreeDecoders) free_decoders_.push_back(std::move(decoder));
+}
+
+const SocketAddress* ProxyContext::FindInterned(const SocketAddress& address) const {
+  for (const auto& known : addresses_) {
+    if (known->raw_size() == address.raw_size() &&
+        std::memcmp(known->raw(), address.raw(), address.raw_size()) == 0) {
+      return known.get();
+    }
+  }
+  return nullptr;
+}
+
+const SocketAddress& ProxyContext::Intern(const SocketAddress& address) {
+  if (const SocketAddress* known = FindInterned(address)) return *known;
+  addresses_.push_back(std::make_unique<const SocketAddress>(address));
+  return *addresses_.back();
+}
+
+const SocketAddress& ProxyContext::InternLocal(const SocketAddress& address,
+                                               const SocketAddress& listener) {
+  if (const SocketAddress* known = FindInterned(address)) return *known;
+  return addresses_.size() < kInternedAddresses ? Intern(address) : listener;
 }
 
 void ProxyContext::Reap(UpstreamConnection& connection) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/base/address.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/http/codec.h"
 #include "gateway/net/loop.h"
@@ -18,6 +19,7 @@ namespace sluice {
 
 class ClientConnection;
 class Exchange;
+class Http1Decoder;
 class UpstreamConnection;
 class UpstreamState;
 
@@ -49,6 +51,16 @@ class ProxyContext {
   std::unique_ptr<Exchange> TakeExchange();
   void GiveExchange(std::unique_ptr<Exchange> exchange);
 
+  // Decoders too: an idle client connection has none.
+  std::unique_ptr<Http1Decoder> TakeDecoder();
+  void GiveDecoder(std::unique_ptr<Http1Decoder> decoder);
+
+  // The one copy of a listener's address, for as long as the worker lives.
+  const SocketAddress& Intern(const SocketAddress& address);
+  // The same for the address a connection came in on; a host with very many of them gets
+  // `listener` instead.
+  const SocketAddress& InternLocal(const SocketAddress& address, const SocketAddress& listener);
+
   // Frees a connection whose stream is closed; called from its last callback.
   void Reap(UpstreamConnection& connection);
   void Reap(ClientConnection& connection);
@@ -73,7 +85,11 @@ class ProxyContext {
   std::function<void()> on_connection_closed;
 
  private:
+  const SocketAddress* FindInterned(const SocketAddress& address) const;
+
   std::vector<std::unique_ptr<Exchange>> free_exchanges_;
+  std::vector<std::unique_ptr<Http1Decoder>> free_decoders_;
+  std::vector<std::unique_ptr<const SocketAddress>> addresses_;
   uint64_t id_state_;
   int64_t date_second_ = -1;
   std::string date_;
