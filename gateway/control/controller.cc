@@ -136,27 +136,23 @@ Status Controller::OnStart(IpcMessage& message) {
 }
 
 Status Controller::OnAnswer(const IpcMessage& message) {
+  const auto type = static_cast<MessageType>(message.type);
+  const bool refused = type == MessageType::kRefused;
   MessageReader reader(message.payload);
   const uint64_t revision = reader.Number();
-  switch (static_cast<MessageType>(message.type)) {
-    case MessageType::kPrepared:
-      SLUICE_TRY(reader.Finish("prepared"));
-      reload_->OnPrepared(revision);
-      return {};
-    case MessageType::kRefused: {
-      const bool retry = reader.Number(1) == 1;
-      const std::string text = reader.Text();
-      SLUICE_TRY(reader.Finish("refused"));
-      reload_->OnRefused(revision, retry, text);
-      return {};
-    }
-    case MessageType::kCommitted:
-      SLUICE_TRY(reader.Finish("committed"));
-      reload_->OnCommitted(revision);
-      return {};
-    default:
-      return GatewayError(ErrorCode::kInternal, "a message of this type is not for the controller");
+  const bool retry = refused && reader.Number(1) == 1;
+  const std::string text = refused ? reader.Text() : std::string();
+  SLUICE_TRY(reader.Finish("answer of master"));
+  if (refused) {
+    reload_->OnRefused(revision, retry, text);
+  } else if (type == MessageType::kPrepared) {
+    reload_->OnPrepared(revision);
+  } else if (type == MessageType::kCommitted) {
+    reload_->OnCommitted(revision);
+  } else {
+    return GatewayError(ErrorCode::kInternal, "a message of this type is not for the controller");
   }
+  return {};
 }
 
 void Controller::OnCommand(uint64_t request, const std::string& command) {

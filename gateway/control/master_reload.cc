@@ -17,33 +17,25 @@ const ListenSettings* Find(const std::vector<ListenSettings>& list, const std::s
 }  // namespace
 
 Status Master::OnControllerMessage(IpcMessage& message) {
+  const auto type = static_cast<MessageType>(message.type);
+  if (type == MessageType::kPrepare) return OnPrepare(message);
   MessageReader reader(message.payload);
-  switch (static_cast<MessageType>(message.type)) {
-    case MessageType::kReady:
-      SLUICE_TRY(reader.Finish("ready"));
-      OnReady(controller_);
-      return {};
-    case MessageType::kPrepare:
-      return OnPrepare(message);
-    case MessageType::kCommit: {
-      const uint64_t revision = reader.Number();
-      SLUICE_TRY(reader.Finish("commit"));
-      return OnCommit(revision);
-    }
-    case MessageType::kReloading:
-      SLUICE_TRY(reader.Finish("reloading"));
-      if (state_ == State::kServing) notifier_.Reloading();
-      return {};
-    case MessageType::kReloaded: {
-      const std::string text = reader.Text();
-      SLUICE_TRY(reader.Finish("reloaded"));
-      if (state_ == State::kServing) notifier_.Ready(StatusLine() + text);
-      return {};
-    }
-    default:
-      return GatewayError(ErrorCode::kInternal, "message type " + std::to_string(message.type) +
-                                                    " is not the controller's");
+  const uint64_t revision = type == MessageType::kCommit ? reader.Number() : 0;
+  const std::string text = type == MessageType::kReloaded ? reader.Text() : std::string();
+  SLUICE_TRY(reader.Finish("message of the controller"));
+  const bool serving = state_ == State::kServing;
+  if (type == MessageType::kCommit) return OnCommit(revision);
+  if (type == MessageType::kReady) {
+    OnReady(controller_);
+  } else if (type == MessageType::kReloading) {
+    if (serving) notifier_.Reloading();
+  } else if (type == MessageType::kReloaded) {
+    if (serving) notifier_.Ready(StatusLine() + text);
+  } else {
+    return GatewayError(ErrorCode::kInternal, "message type " + std::to_string(message.type) +
+                                                  " is not the controller's");
   }
+  return {};
 }
 
 Status Master::OnPrepare(IpcMessage& message) {

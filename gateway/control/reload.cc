@@ -154,7 +154,7 @@ void Reload::OnLoaded(const std::shared_ptr<Loaded>& loaded) {
     ReloadReport report{.ok = false, .revision = revision_};
     report.text = loaded->diagnostics.ToText();
     report.diagnostics = loaded->diagnostics.ToJson();
-    return Finish(std::move(report));
+    return Finish(report);
   }
   if (loaded->unchanged) {
     return Finish({.ok = true, .revision = revision_, .since = since_, .diff = last_diff_});
@@ -201,7 +201,7 @@ void Reload::OnCommitted(uint64_t revision) {
   Finish({.ok = true, .revision = revision, .changed = true, .since = since_, .diff = last_diff_});
 }
 
-void Reload::Finish(ReloadReport report) {
+void Reload::Finish(const ReloadReport& report) {
   LogReport(report);
   if (announced_ || !report.ok) {
     const std::string_view note = report.ok ? "" : "; the last reload was refused";

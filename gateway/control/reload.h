@@ -76,7 +76,7 @@ class Reload {
   void Announce();
   static void Load(Loaded& loaded);
   void OnLoaded(const std::shared_ptr<Loaded>& loaded);
-  void Finish(ReloadReport report);
+  void Finish(const ReloadReport& report);
   void LogReport(const ReloadReport& report) const;
 
   Loop& loop_;

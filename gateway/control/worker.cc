@@ -19,12 +19,9 @@
 namespace sluice {
 namespace {
 
-// How long a line of the access log may be collected: in batches it costs the loop next to nothing.
-constexpr Duration kLogInterval = milliseconds(100);
-
 class Worker final : public IpcChannel::Observer {
  public:
-  explicit Worker(Loop& loop) : loop_(loop), drain_limit_(loop), log_timer_(loop) {}
+  explicit Worker(Loop& loop) : loop_(loop), drain_limit_(loop) {}
   int Run();
 
   // IpcChannel::Observer
@@ -47,6 +44,7 @@ class Worker final : public IpcChannel::Observer {
   Status OnListen(IpcMessage& message);
   Status OnUnlisten(const IpcMessage& message);
   Status OnLogs(IpcMessage& message);
+  Status OnPrepare(IpcMessage& message);
   Status OnCommit(const IpcMessage& message);
 
   void Build(uint64_t revision, UniqueFd document, bool first);
@@ -61,7 +59,6 @@ class Worker final : public IpcChannel::Observer {
 
   Loop& loop_;
   Timer drain_limit_;
-  Timer log_timer_;
   std::unique_ptr<SignalWatcher> terminate_;
   std::unique_ptr<IpcChannel> channel_;
   std::unique_ptr<ProxyServer> server_;
@@ -83,7 +80,6 @@ int Worker::Run() {
   // An operator may end one worker gently; master starts another.
   terminate_ = std::make_unique<SignalWatcher>(loop_, SIGTERM, [this] { Drain(std::nullopt); });
   loop_.Run();
-  log_timer_.Stop();
   server_.reset();
   return exit_code_;
 }
@@ -100,8 +96,15 @@ void Worker::OnMessage(IpcMessage message) {
 
 Status Worker::HandleMessage(IpcMessage& message) {
   const auto type = static_cast<MessageType>(message.type);
-  if ((type == MessageType::kStartWorker) == (server_ != nullptr) && type != MessageType::kQuit &&
-      type != MessageType::kQuitNow) {
+  if (type == MessageType::kQuit) {
+    Drain(std::nullopt);
+    return {};
+  }
+  if (type == MessageType::kQuitNow) {
+    End(0);
+    return {};
+  }
+  if ((type == MessageType::kStartWorker) == (server_ != nullptr)) {
     return GatewayError(ErrorCode::kInternal, "the first message, and only it, is the start");
   }
   switch (type) {
@@ -113,24 +116,12 @@ Status Worker::HandleMessage(IpcMessage& message) {
       return OnUnlisten(message);
     case MessageType::kLogs:
       return OnLogs(message);
-    case MessageType::kPrepare: {
-      MessageReader reader(message.payload);
-      const uint64_t revision = reader.Number();
-      SLUICE_TRY(reader.Finish("prepare"));
-      if (message.fds.size() != 1) return GatewayError(ErrorCode::kInternal, "no document");
-      Build(revision, std::move(message.fds[0]), false);
-      return {};
-    }
+    case MessageType::kPrepare:
+      return OnPrepare(message);
     case MessageType::kCommit:
       return OnCommit(message);
     case MessageType::kAbort:
       if (pending_ != nullptr && !pending_->first) pending_.reset();
-      return {};
-    case MessageType::kQuit:
-      Drain(std::nullopt);
-      return {};
-    case MessageType::kQuitNow:
-      End(0);
       return {};
     default:
       return GatewayError(ErrorCode::kInternal, "a message of this type is not for a worker");
@@ -147,9 +138,6 @@ Status Worker::OnStart(IpcMessage& message) {
   SLUICE_TRY(DropPrivileges(start.account, Keep::kNothing));
   if (message.fds.size() == 3) access_log_ = std::move(message.fds[2]);
   server_ = std::make_unique<ProxyServer>(loop_, start.index);
-  log_timer_.StartRepeating(kLogInterval, [this] {
-    if (server_->access_log() != nullptr) server_->access_log()->Flush();
-  });
   Build(start.revision, std::move(message.fds[0]), true);
   return {};
 }
@@ -172,6 +160,15 @@ Status Worker::OnUnlisten(const IpcMessage& message) {
   SLUICE_TRY(reader.Finish("unlisten"));
   SLUICE_ASSIGN_OR_RETURN(const SocketAddress address, SocketAddress::Make(text));
   server_->RemoveListener(address);
+  return {};
+}
+
+Status Worker::OnPrepare(IpcMessage& message) {
+  MessageReader reader(message.payload);
+  const uint64_t revision = reader.Number();
+  SLUICE_TRY(reader.Finish("prepare"));
+  if (message.fds.size() != 1) return GatewayError(ErrorCode::kInternal, "no document");
+  Build(revision, std::move(message.fds[0]), false);
   return {};
 }
 
