@@ -16,8 +16,8 @@ namespace {
 // other side of an exchange cannot make us hold a large remainder.
 constexpr uint32_t kFirstReadSize = 64 * 1024;
 constexpr uint32_t kFullReadSize = 128 * 1024;
-// What one splice may take.
-constexpr uint64_t kRelaySize = 1024 * 1024;
+// What one splice may take: what the sink refuses of it has to be copied and held.
+constexpr uint64_t kRelaySize = 128 * 1024;
 
 int UnixConnect(uv_connect_t* request, uv_pipe_t* pipe, std::string_view path, uv_connect_cb done) {
   uv_pipe_connect(request, pipe, std::string(path).c_str(), done);
@@ -176,7 +176,8 @@ bool Stream::CanRelay() const {
 void Stream::Relay() {
   const ssize_t count =
       splice(fd(), nullptr, loop_.pipe().write_end, nullptr,
-             std::min<uint64_t>(relay_left_, kRelaySize), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+             std::min<uint64_t>(relay_left_, slow_reader_ ? kFirstReadSize : kRelaySize),
+             SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count <= 0) {
     relay_left_ = 0;
