@@ -3,6 +3,7 @@
 # ctest: timeout=180
 
 import os
+import pwd
 import resource
 import subprocess
 import threading
@@ -37,7 +38,16 @@ def test_1000_connections_at_once(origin, gateway):
     assert len(origin.requests) == 2 * number
 
 
-def test_row91_descriptors_run_out_and_come_back(origin, gateway):
+@pytest.fixture
+def same_user(origin):
+    """Its workers stay who we are, so that their limits can be changed."""
+    config = {"gateway": {"user": pwd.getpwuid(os.geteuid()).pw_name}, "routes": [route(origin.port)]}
+    with Gateway(config) as running:
+        yield running
+
+
+def test_row91_descriptors_run_out_and_come_back(same_user):
+    gateway = same_user
     (worker,) = gateway.worker_pids()
     used = len(os.listdir(f"/proc/{worker}/fd"))
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 100, used + 100))
