@@ -12,7 +12,7 @@ namespace sluice {
 namespace {
 
 constexpr size_t kReceiveBufferSize = 128 * 1024;
-constexpr int kPipeSize = 256 * 1024;
+constexpr int kPipeSize = 1024 * 1024;
 
 struct OffLoopWork {
   uv_work_t request;

@@ -1,10 +1,12 @@
 #include "gateway/net/stream.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -16,8 +18,8 @@ namespace {
 // other side of an exchange cannot make us hold a large remainder.
 constexpr uint32_t kFirstReadSize = 64 * 1024;
 constexpr uint32_t kFullReadSize = 128 * 1024;
-// What one splice may take: what the sink refuses of it has to be copied and held.
-constexpr uint64_t kRelaySize = 128 * 1024;
+// What one splice may take.
+constexpr uint64_t kRelaySize = 1024 * 1024;
 
 int UnixConnect(uv_connect_t* request, uv_pipe_t* pipe, std::string_view path, uv_connect_cb done) {
   uv_pipe_connect(request, pipe, std::string(path).c_str(), done);
@@ -174,10 +176,12 @@ bool Stream::CanRelay() const {
 // Socket to pipe to socket, without a copy. The pipe is empty again afterwards, because all streams
 // of the loop share it: what the sink does not take is read from it and waits as usual.
 void Stream::Relay() {
-  const ssize_t count =
-      splice(fd(), nullptr, loop_.pipe().write_end, nullptr,
-             std::min<uint64_t>(relay_left_, slow_reader_ ? kFirstReadSize : kRelaySize),
-             SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  // No more than the sink will take: what it refuses has to be copied and held.
+  const uint64_t room =
+      slow_reader_ ? kFirstReadSize
+                   : std::clamp<uint64_t>(relay_sink_->SendRoom(), kFirstReadSize, kRelaySize);
+  const ssize_t count = splice(fd(), nullptr, loop_.pipe().write_end, nullptr,
+                               std::min(relay_left_, room), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count <= 0) {
     relay_left_ = 0;
@@ -189,6 +193,16 @@ void Stream::Relay() {
   relay_left_ -= static_cast<uint64_t>(count);
   relay_sink_->SendFromPipe(static_cast<size_t>(count));
   if (state_ == State::kOpen) observer_.OnRelayed(static_cast<uint64_t>(count));
+}
+
+// What the socket's send buffer can still hold, with a margin for what the kernel adds.
+uint64_t Stream::SendRoom() const {
+  std::array<uint32_t, SK_MEMINFO_VARS> memory{};
+  socklen_t size = sizeof(memory);
+  if (getsockopt(fd(), SOL_SOCKET, SO_MEMINFO, memory.data(), &size) != 0) return 0;
+  const uint64_t limit = memory[SK_MEMINFO_SNDBUF];
+  const uint64_t queued = memory[SK_MEMINFO_WMEM_QUEUED];
+  return limit > queued ? (limit - queued) / 2 : 0;
 }
 
 void Stream::SendFromPipe(size_t count) {

@@ -89,6 +89,7 @@ class Stream : public ListNode<Stream> {
   bool CanRelay() const;
   void Relay();
   void SendFromPipe(size_t count);
+  uint64_t SendRoom() const;
   void OnConnectDone(int status);
   void OnWritten(int status);
   void Drained();
