@@ -42,7 +42,7 @@ void Exchange::Begin(ClientConnection& client, RequestHead& head) {
   // 6 OnResponseHead, OnResponseData and OnResponseEnd relay; 7 Finish logs, exactly once
 }
 
-void Exchange::Refuse(ClientConnection& client, RequestHead& head, Error error) {
+void Exchange::Refuse(ClientConnection& client, RequestHead& head, const Error& error) {
   Prepare(client, head);
   view_.path = head.path;
   Reply(error);
@@ -159,7 +159,7 @@ void Exchange::OnRequestEnd(const HeaderList& trailers) {
   if (state_ == State::kCalling || state_ == State::kRelaying) call_.FinishBody(trailers);
 }
 
-void Exchange::OnRequestFailed(Error error) {
+void Exchange::OnRequestFailed(const Error& error) {
   if (state_ == State::kRelaying) {
     // The response has begun: all that is left is to cut it, so that nobody takes it for complete.
     call_.End();
@@ -214,7 +214,7 @@ void Exchange::OnResponseEnd(const HeaderList& trailers) {
   Finish(ErrorCode::kNone);
 }
 
-void Exchange::OnCallFailed(Error error) {
+void Exchange::OnCallFailed(const Error& error) {
   if (state_ == State::kRelaying) {
     Log(LogLevel::kWarn, "response cut short",
         {{"reason", ReasonName(error.code)}, {"detail", error.detail}});

@@ -39,12 +39,12 @@ class Exchange {
   // A request head is complete: normalise, match, call. `head` outlives the exchange.
   void Begin(ClientConnection& client, RequestHead& head);
   // The request cannot be served, whatever it was: reply and end. `head` may be half-filled.
-  void Refuse(ClientConnection& client, RequestHead& head, Error error);
+  void Refuse(ClientConnection& client, RequestHead& head, const Error& error);
 
   // From the client.
   void OnRequestData(std::string_view bytes);
   void OnRequestEnd(const HeaderList& trailers);
-  void OnRequestFailed(Error error);  // the body is malformed, too slow, or too large
+  void OnRequestFailed(const Error& error);  // the body is malformed, too slow, or too large
   void OnClientGone(ErrorCode reason);
   void PauseResponse() { call_.PauseResponse(); }
   void ResumeResponse() { call_.ResumeResponse(); }
@@ -55,7 +55,7 @@ class Exchange {
   void OnResponseData(std::string_view bytes);
   void OnResponseRelayed(uint64_t count);
   void OnResponseEnd(const HeaderList& trailers);
-  void OnCallFailed(Error error);
+  void OnCallFailed(const Error& error);
   void PauseRequestBody();
   void ResumeRequestBody();
 

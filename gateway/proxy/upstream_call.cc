@@ -141,7 +141,7 @@ void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   exchange_.OnResponseEnd(trailers);
 }
 
-void UpstreamCall::OnFailed(Error error) {
+void UpstreamCall::OnFailed(const Error& error) {
   const bool stale = connected_ && connection_ != nullptr && connection_->is_reused();
   connection_ = nullptr;
   connected_ = false;
@@ -165,7 +165,7 @@ void UpstreamCall::OnFailed(Error error) {
     --retries_left_;
     if (const auto endpoint = upstream_->Pick(tried_)) return AttemptOn(endpoint, false);
   }
-  exchange_.OnCallFailed(std::move(error));
+  exchange_.OnCallFailed(error);
 }
 
 void UpstreamCall::OnBlocked() {

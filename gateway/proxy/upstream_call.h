@@ -50,7 +50,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void OnResponseData(std::string_view bytes);
   void OnResponseRelayed(uint64_t count);  // of the body, straight to relay_sink()
   void OnResponseEnd(const HeaderList& trailers);
-  void OnFailed(Error error);  // the connection is closed already
+  void OnFailed(const Error& error);  // the connection is closed already
   void OnBlocked();
   void OnWritable();
 

@@ -185,16 +185,16 @@ void UpstreamConnection::OnStreamError(int error_number) {
 
 // Lost before the first byte of a response: what may be repeated depends on whether the upstream
 // can have seen the request.
-Error UpstreamConnection::ConnectionLost(ErrorCode code, std::string detail) const {
+Error UpstreamConnection::ConnectionLost(ErrorCode code, std::string_view detail) const {
   const bool unseen = stream_.bytes_sent() == sent_before_;
   return UpstreamError(code, unseen ? Retry::kSafe : Retry::kIdempotent,
-                       endpoint_->name + ": " + detail);
+                       endpoint_->name + ": " + std::string(detail));
 }
 
-void UpstreamConnection::FailCall(Error error) {
+void UpstreamConnection::FailCall(const Error& error) {
   UpstreamCall* call = std::exchange(call_, nullptr);
   Close();
-  if (call != nullptr) call->OnFailed(std::move(error));
+  if (call != nullptr) call->OnFailed(error);
 }
 
 void UpstreamConnection::OnBlocked() {

@@ -79,8 +79,8 @@ class UpstreamConnection final : public StreamObserver,
   void TryRelay();
   void LeaveIdle();
   void Close();
-  void FailCall(Error error);
-  Error ConnectionLost(ErrorCode code, std::string detail) const;
+  void FailCall(const Error& error);
+  Error ConnectionLost(ErrorCode code, std::string_view detail) const;
   void UpdateDeadline();
 
   ProxyContext& context_;
