@@ -111,12 +111,14 @@ class Gateway:
         return self
 
     def __exit__(self, kind, *_):
-        if kind is None:
-            self.stop()
-        else:
+        try:
+            if kind is None:
+                self.stop()
+            else:
+                print(f"gateway's log:\n{self.log[-8000:]}")
+        finally:
             self.kill()
-            print(f"gateway's log:\n{self.log[-8000:]}")
-        shutil.rmtree(self.directory, ignore_errors=True)
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     # Configuration
 
