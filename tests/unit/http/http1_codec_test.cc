@@ -63,6 +63,26 @@ TEST(Http1CodecTest, KeepsTheHeadWhenTheInputIsGone) {
   EXPECT_EQ(head.fields.Find("x-long")->value, "0123456789");
 }
 
+TEST(Http1CodecTest, ForgetsTheHeadBeforeTheNextMessage) {
+  CodecLimits limits;
+  limits.head = 100;
+  Http1Decoder decoder(Role::kServer, limits);
+  std::string_view input = "GET /first HTTP/1.1\r\nHost: a\r\n\r\n";
+  ASSERT_EQ(decoder.Next(input), CodecEvent::kHead);
+  ASSERT_EQ(decoder.Next(input), CodecEvent::kEnd);
+  decoder.StartMessage();
+  const std::string too_large = "GET /second HTTP/1.1\r\nX: " + std::string(100, 'x');
+  input = too_large;
+  ASSERT_EQ(decoder.Next(input), CodecEvent::kError);
+  const RequestHead& head = decoder.request();
+  EXPECT_EQ(head.method, Method::kOther);
+  EXPECT_EQ(head.method_text, "");
+  EXPECT_EQ(head.target, "");
+  EXPECT_EQ(head.path, "");
+  EXPECT_EQ(head.authority, "");
+  EXPECT_TRUE(head.fields.empty());
+}
+
 TEST(Http1CodecTest, KnowsWhereAMessageStands) {
   const CodecLimits limits;
   Http1Decoder decoder(Role::kServer, limits);
