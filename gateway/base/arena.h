@@ -33,6 +33,8 @@ class Arena {
     return {out, text.size()};
   }
 
+  size_t left() const { return left_; }  // before it has to grow
+
   void Reset() {
     if (blocks_.empty()) return;
     blocks_.resize(1);

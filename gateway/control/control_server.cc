@@ -48,7 +48,7 @@ class ControlServer::Connection final : public StreamObserver, public Deadline::
 
   void Start(int fd) {
     deadline_.Set(MonoNow() + kPatience);
-    const Status accepted = stream_.Accept(fd, true);
+    const Status accepted = stream_.Accept(fd);
     if (!accepted.has_value()) {
       Log(LogLevel::kWarn, "control connection", {{"reason", accepted.error().detail}});
     }
@@ -118,8 +118,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::Make(Loop& loop, UniqueFd 
     if (here->connections.size() >= kMaxConnections) here->listener->Pause();
     started.Start(owned.Release());
   };
-  SLUICE_ASSIGN_OR_RETURN(auto listener,
-                          Listener::Make(loop, socket.Release(), SocketAddress(), accept));
+  auto listener = std::make_unique<Listener>(loop, socket.Release(), SocketAddress(), accept);
   state->listener = listener.get();
   listener->Resume();
   auto server = std::unique_ptr<ControlServer>(new ControlServer(std::move(state)));

@@ -133,11 +133,11 @@ class Connection final : public StreamObserver, public Deadline::Observer {
         timer_(owner.loop()),
         idle_(owner.loop().deadlines(), *this) {}
 
-  void Start(int fd, bool is_unix) {
+  void Start(int fd) {
     decoder_.StartMessage();
     KeepAlive();
     // A failure closes the stream and ends in OnClosed like any other end.
-    if (const Status status = stream_.Accept(fd, is_unix); !status.has_value()) {
+    if (const Status status = stream_.Accept(fd); !status.has_value()) {
       Log(LogLevel::kWarn, status.error().detail);
     }
   }
@@ -355,11 +355,8 @@ class DemoOrigin final : public ConnectionOwner {
     getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &size);
     const SocketAddress bound =
         SocketAddress::FromRaw(reinterpret_cast<const sockaddr*>(&storage), size);
-    SLUICE_ASSIGN_OR_RETURN(
-        listener_,
-        Listener::Make(loop_, fd.Release(), bound, [this](int client, const SocketAddress& peer) {
-          Accept(client, peer.is_unix());
-        }));
+    listener_ = std::make_unique<Listener>(
+        loop_, fd.Release(), bound, [this](int client, const SocketAddress&) { Accept(client); });
     listener_->Resume();
     return bound;
   }
@@ -373,11 +370,11 @@ class DemoOrigin final : public ConnectionOwner {
   }
 
  private:
-  void Accept(int fd, bool is_unix) {
+  void Accept(int fd) {
     auto connection = std::make_unique<Connection>(*this);
     Connection& added = *connection;
     connections_.emplace(&added, std::move(connection));
-    added.Start(fd, is_unix);
+    added.Start(fd);
     if (connections_.size() == kMaxConnections) listener_->Pause();
   }
 

@@ -4,22 +4,20 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 
 #include "gateway/base/address.h"
-#include "gateway/base/result.h"
 #include "gateway/net/loop.h"
+#include "gateway/net/watchers.h"
 
 namespace sluice {
 
-class Listener {
+class Listener final : public ReadyObserver {
  public:
   // Gets a connected, non-blocking descriptor and must take it over.
   using OnAccept = std::function<void(int fd, const SocketAddress& peer)>;
 
   // Takes `fd`, a listening socket, over. Starts paused: call Resume.
-  static Result<std::unique_ptr<Listener>> Make(Loop& loop, int fd, const SocketAddress& address,
-                                                OnAccept on_accept);
+  Listener(Loop& loop, int fd, const SocketAddress& address, OnAccept on_accept);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -32,16 +30,14 @@ class Listener {
   void AcceptQueued();
 
  private:
-  struct Handle;
-  Listener(Loop& loop, int fd, const SocketAddress& address, OnAccept on_accept);
-
+  void OnReady(uint32_t events) override;
   bool AcceptOne();  // false: nothing is queued, or no descriptor is free
 
   Loop& loop_;
   const int fd_;
   const SocketAddress address_;
   const OnAccept on_accept_;
-  Handle* handle_ = nullptr;
+  Timer retry_;
   bool paused_ = true;
   MonoTime last_warning_{};
 };

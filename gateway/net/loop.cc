@@ -1,5 +1,6 @@
 #include "gateway/net/loop.h"
 
+#include <cerrno>
 #include <utility>
 
 #include <fcntl.h>
@@ -12,6 +13,7 @@ namespace sluice {
 namespace {
 
 constexpr size_t kReceiveBufferSize = 128 * 1024;
+constexpr size_t kScratchReserve = 16 * 1024;
 constexpr int kPipeSize = 1024 * 1024;
 
 struct OffLoopWork {
@@ -31,9 +33,7 @@ void OnWorkDone(uv_work_t* request, int) {
 
 struct Loop::Handles {
   uv_timer_t tick;
-  uv_check_t check;
   uv_async_t async;
-  bool stopped = false;
 };
 
 Loop::Loop()
@@ -56,8 +56,7 @@ Result<std::unique_ptr<Loop>> Loop::Make() {
   uv_loop_t* raw = loop->raw_.get();
   Handles& handles = *loop->handles_;
   uv_timer_init(raw, &handles.tick);
-  uv_check_init(raw, &handles.check);
-  handles.tick.data = handles.check.data = handles.async.data = loop.get();
+  handles.tick.data = handles.async.data = loop.get();
   const int error = uv_async_init(raw, &handles.async, [](uv_async_t* handle) {
     static_cast<Loop*>(handle->data)->RunPosted();
   });
@@ -71,8 +70,13 @@ Result<std::unique_ptr<Loop>> Loop::Make() {
         self->FlushDirty();
       },
       tick, tick);
-  uv_check_start(&handles.check,
-                 [](uv_check_t* handle) { static_cast<Loop*>(handle->data)->FlushDirty(); });
+  // Level-triggered, and no observer: RunTurn knows it by that.
+  epoll_event library{.events = EPOLLIN, .data = {.ptr = nullptr}};
+  loop->epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  if (!loop->epoll_ ||
+      epoll_ctl(loop->epoll_.get(), EPOLL_CTL_ADD, uv_backend_fd(raw), &library) != 0) {
+    return SystemError("event loop", errno);
+  }
   return loop;
 }
 
@@ -82,22 +86,65 @@ Loop::~Loop() {
     close(pipe_.write_end);
   }
   if (raw_ == nullptr) return;
+  ReapClosed();
   uv_close(reinterpret_cast<uv_handle_t*>(&handles_->tick), nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&handles_->check), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&handles_->async), nullptr);
   uv_run(raw_.get(), UV_RUN_DEFAULT);
   SLUICE_CHECK(uv_loop_close(raw_.get()) == 0);
 }
 
 void Loop::Run() {
-  handles_->stopped = false;
-  while (!handles_->stopped && uv_run(raw_.get(), UV_RUN_DEFAULT) != 0) {
-  }
+  stopped_ = false;
+  while (!stopped_) RunTurn();
 }
 
-void Loop::Stop() {
-  handles_->stopped = true;
-  uv_stop(raw_.get());
+void Loop::Stop() { stopped_ = true; }
+
+void Loop::RunTurn() {
+  // libuv answers 0 also when it has descriptors to add to its own epoll set.
+  if (library_is_due_ || uv_backend_timeout(raw_.get()) == 0) RunLibrary();
+  const bool has_work = stopped_ || !readable_.empty() || !closed_.empty();
+  const int timeout = has_work ? 0 : uv_backend_timeout(raw_.get());
+  const int count = epoll_wait(epoll_.get(), events_.data(), kEventBatch, timeout);
+  uv_update_time(raw_.get());
+  event_count_ = count > 0 ? static_cast<size_t>(count) : 0;  // a signal: 0
+  for (size_t i = 0; i < event_count_; ++i) {
+    auto* observer = static_cast<ReadyObserver*>(events_[i].data.ptr);
+    if (observer != nullptr) {
+      observer->OnReady(events_[i].events);
+    } else if (events_[i].events != 0) {
+      library_is_due_ = true;
+    }
+  }
+  event_count_ = 0;
+  IntrusiveList<Stream, NextTurnTag> readable;
+  while (Stream* stream = readable_.PopFront()) readable.PushBack(*stream);
+  while (Stream* stream = readable.PopFront()) stream->ReadMore();
+  FlushDirty();
+  ReapClosed();
+}
+
+void Loop::RunLibrary() {
+  library_is_due_ = false;
+  uv_run(raw_.get(), UV_RUN_NOWAIT);
+  FlushDirty();
+}
+
+void Loop::ReapClosed() {
+  while (Stream* stream = closed_.PopFront()) stream->FinishClose();
+}
+
+Status Loop::Watch(int fd, uint32_t events, ReadyObserver& observer) {
+  epoll_event event{.events = events, .data = {.ptr = &observer}};
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return {};
+  return SystemError("watch a descriptor", errno);
+}
+
+void Loop::Unwatch(int fd, const ReadyObserver& observer) {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  for (size_t i = 0; i < event_count_; ++i) {
+    if (events_[i].data.ptr == &observer) events_[i] = {};
+  }
 }
 
 void Loop::Post(std::function<void()> task) {
@@ -148,13 +195,24 @@ LentPieces* Loop::TakePieces() {
 }
 
 void Loop::GivePieces(LentPieces* pieces) {
-  pieces->count = 0;
+  pieces->count = pieces->kept = 0;
   free_pieces_.emplace_back(pieces);
 }
 
 void Loop::FlushDirty() {
-  while (Stream* stream = dirty_.PopFront()) stream->Flush();
+  // Flushing may close one stream and make output for another.
+  while (!dirty_.empty() || !kept_.empty()) {
+    Stream* stream = dirty_.empty() ? kept_.PopFront() : dirty_.PopFront();
+    stream->Flush();
+  }
   scratch_.Reset();
+}
+
+void Loop::KeepSmall() {
+  while (Stream* stream = dirty_.PopFront()) {
+    if (stream->KeepOutput()) kept_.PushBack(*stream);
+  }
+  if (scratch_.left() < kScratchReserve) FlushDirty();
 }
 
 }  // namespace sluice

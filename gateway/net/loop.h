@@ -1,6 +1,8 @@
-// One epoll loop (libuv) of one process, and what all its sockets share: the receive buffer, the
-// coarse deadline wheel, and the list of streams with output to flush. Owned by the process' role;
-// everything on it is used from its thread only, except Post.
+// One epoll loop of one process, and what all its sockets share: the receive buffer, the coarse
+// deadline wheel, and the list of streams with output to flush. Streams and listeners are watched
+// by an epoll set of our own, edge-triggered; libuv runs inside it for everything else (timers,
+// signals, files, pool threads). Owned by the process' role; everything on it is used from its
+// thread only, except Post.
 #pragma once
 
 #include <array>
@@ -12,12 +14,14 @@
 #include <string_view>
 #include <vector>
 
+#include <sys/epoll.h>
 #include <sys/uio.h>
 
 #include "gateway/base/arena.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/base/result.h"
 #include "gateway/base/time.h"
+#include "gateway/base/unique_fd.h"
 #include "gateway/net/deadline.h"
 
 struct uv_loop_s;
@@ -26,13 +30,26 @@ namespace sluice {
 
 class Stream;
 
-// Bytes lent to one stream during a callback. Few streams have output at one time, so the loop
-// keeps these for all of them.
+// Output of one stream, lent to it: the first `kept` pieces lie in the loop's scratch until the
+// turn ends, the others are valid until the callback ends. Few streams have output at one time, so
+// the loop holds these for all of them.
 struct LentPieces {
   static constexpr size_t kMaximum = 32;
   std::array<iovec, kMaximum> pieces;
   size_t count = 0;
+  size_t kept = 0;
 };
+
+// Gets the readiness of a descriptor that a loop watches.
+class ReadyObserver {
+ public:
+  virtual void OnReady(uint32_t events) = 0;  // EPOLLIN, EPOLLOUT and their kin
+
+ protected:
+  ~ReadyObserver() = default;
+};
+
+struct NextTurnTag;
 
 class Loop {
  public:
@@ -50,18 +67,26 @@ class Loop {
   // Runs `work` on a pool thread, then `done` on the loop's thread.
   void RunOffLoop(std::function<void()> work, std::function<void()> done);
 
+  // Until Unwatch, or until the last copy of the descriptor is closed. `observer` has to live to
+  // the end of the turn in which that happens, unless Unwatch is called.
+  Status Watch(int fd, uint32_t events, ReadyObserver& observer);
+  void Unwatch(int fd, const ReadyObserver& observer);
+
   MonoTime now() const;  // of this turn, millisecond precision
   DeadlineWheel& deadlines() { return deadlines_; }
 
-  // Bytes that live until the current callback ends, when every dirty stream has been flushed: for
-  // serialised heads that are lent to Stream::Send.
+  // Bytes that live at least until the current callback ends: for serialised heads that are lent to
+  // Stream::Send.
   Arena& scratch() { return scratch_; }
   std::span<char> receive_buffer() { return receive_buffer_; }
 
   uv_loop_s* raw() { return raw_.get(); }
 
-  // For streams and watchers: sends what streams have queued and ends the life of lent bytes.
+  // Each callback ends with one of these, which end the life of lent bytes: sends what streams have
+  // queued, or copies what is small and sends it when the turn ends, so that many events of one
+  // turn wake a peer once.
   void FlushDirty();
+  void KeepSmall();
 
  private:
   friend class Stream;
@@ -79,7 +104,12 @@ class Loop {
   void GivePieces(LentPieces* pieces);
 
   Loop();
+  void RunTurn();
+  void RunLibrary();
+  void ReapClosed();
   void RunPosted();
+
+  static constexpr size_t kEventBatch = 512;
 
   std::unique_ptr<uv_loop_s> raw_;
   std::unique_ptr<Handles> handles_;
@@ -87,7 +117,15 @@ class Loop {
   Arena scratch_{64 * 1024};
   std::vector<char> receive_buffer_;
   Pipe pipe_;
-  IntrusiveList<Stream> dirty_;
+  UniqueFd epoll_;
+  std::array<epoll_event, kEventBatch> events_;
+  size_t event_count_ = 0;
+  bool stopped_ = false;
+  bool library_is_due_ = true;
+  IntrusiveList<Stream> dirty_;                  // have output that is lent until the callback ends
+  IntrusiveList<Stream> kept_;                   // have small output that waits for the turn's end
+  IntrusiveList<Stream, NextTurnTag> readable_;  // have something to do in the next turn
+  IntrusiveList<Stream, NextTurnTag> closed_;    // OnClosed is due
   std::vector<std::unique_ptr<LentPieces>> free_pieces_;
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;

@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include <fcntl.h>
 #include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
-#include <uv.h>
 
 namespace sluice {
 namespace {
@@ -21,111 +24,99 @@ constexpr uint32_t kFullReadSize = 128 * 1024;
 // What one splice may take.
 constexpr uint64_t kRelaySize = 1024 * 1024;
 
-int UnixConnect(uv_connect_t* request, uv_pipe_t* pipe, std::string_view path, uv_connect_cb done) {
-  uv_pipe_connect(request, pipe, std::string(path).c_str(), done);
-  return 0;
+// Reads of one stream in one turn, so that a fast peer does not starve the others.
+constexpr int kReadsPerTurn = 8;
+
+// Output up to this size may wait for the end of the turn.
+constexpr size_t kKeepLimit = 4096;
+
+constexpr uint32_t kEndEvents = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+
+// libc's own wrappers are cancellation points, which costs two atomic operations a call in a
+// process with threads.
+ssize_t Receive(int fd, void* data, size_t size) {
+  return syscall(SYS_recvfrom, fd, data, size, 0, nullptr, nullptr);
+}
+
+constexpr int kSendFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+
+ssize_t SendPiece(int fd, const void* data, size_t size) {
+  return syscall(SYS_sendto, fd, data, size, kSendFlags, nullptr, 0);
+}
+
+ssize_t SendPieces(int fd, LentPieces& lent) {
+  if (lent.count == 1) return SendPiece(fd, lent.pieces[0].iov_base, lent.pieces[0].iov_len);
+  msghdr message{};
+  message.msg_iov = lent.pieces.data();
+  message.msg_iovlen = lent.count;
+  return syscall(SYS_sendmsg, fd, &message, kSendFlags);
 }
 
 }  // namespace
-
-// The libuv handle with the requests that a slow path needs. Lives until the close callback.
-struct Stream::Backend {
-  union {
-    uv_stream_t stream;
-    uv_handle_t handle;
-    uv_tcp_t tcp;
-    uv_pipe_t pipe;
-  };
-  std::unique_ptr<uv_connect_t> connect;
-  std::unique_ptr<uv_write_t> write;
-  std::unique_ptr<uv_shutdown_t> shutdown;
-
-  Backend(Loop& loop, Stream& owner, bool is_unix) {
-    const int error = is_unix ? uv_pipe_init(loop.raw(), &pipe, 0) : uv_tcp_init(loop.raw(), &tcp);
-    SLUICE_CHECK(error == 0);
-    handle.data = &owner;
-  }
-
-  static Stream& Owner(const void* data) { return *static_cast<Stream*>(const_cast<void*>(data)); }
-  static void Allocate(uv_handle_t* handle, size_t, uv_buf_t* buffer) {
-    const Stream& owner = Owner(handle->data);
-    // An empty buffer makes libuv report the event without reading: Relay does it then.
-    if (owner.CanRelay()) return;
-    const std::span<char> memory = owner.loop_.receive_buffer();
-    buffer->base = memory.data();
-    buffer->len = std::min<size_t>(owner.read_size_, memory.size());
-  }
-  static void OnRead(uv_stream_t* handle, ssize_t count, const uv_buf_t*) {
-    Owner(handle->data).OnReadable(count);
-  }
-  static void OnClose(uv_handle_t* handle) {
-    Stream& owner = Owner(handle->data);
-    owner.backend_.reset();
-    owner.state_ = State::kClosed;
-    owner.observer_.OnClosed();
-  }
-};
 
 Stream::Stream(Loop& loop, StreamObserver& observer)
     : loop_(loop), observer_(observer), read_size_(kFirstReadSize) {}
 
 Stream::~Stream() { SLUICE_CHECK(state_ == State::kIdle || state_ == State::kClosed); }
 
-Status Stream::Accept(int fd, bool is_unix) {
-  backend_ = std::make_unique<Backend>(loop_, *this, is_unix);
-  state_ = State::kOpen;
-  const int error = is_unix ? uv_pipe_open(&backend_->pipe, fd) : uv_tcp_open(&backend_->tcp, fd);
-  if (error != 0) {
-    close(fd);
-    Close();
-    return SystemError("open an accepted socket", -error);
-  }
-  StartReading();
-  return {};
+Status Stream::Open(int fd, State state) {
+  fd_.Reset(fd);
+  state_ = state;
+  reading_ = true;
+  return loop_.Watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, *this);
+}
+
+Status Stream::Accept(int fd) {
+  Status status = Open(fd, State::kOpen);
+  if (!status.has_value()) Close();
+  return status;
 }
 
 void Stream::Connect(const SocketAddress& address) {
-  backend_ = std::make_unique<Backend>(loop_, *this, address.is_unix());
-  backend_->connect = std::make_unique<uv_connect_t>();
-  uv_connect_t* request = backend_->connect.get();
-  request->data = this;
   state_ = State::kConnecting;
-  const auto done = [](uv_connect_t* connect, int status) {
-    Backend::Owner(connect->data).OnConnectDone(status);
-  };
-  const int error = address.is_unix()
-                        ? UnixConnect(request, &backend_->pipe, address.path(), done)
-                        : uv_tcp_connect(request, &backend_->tcp, address.raw(), done);
-  if (error != 0) {
-    // The owner expects the answer later, as always.
-    loop_.Post([this, error] { OnConnectDone(error); });
-  } else if (!address.is_unix()) {
-    uv_tcp_nodelay(&backend_->tcp, 1);
-  }
+  connect_error_ = BeginConnect(address);
+  // The owner expects the answer later, as always. A socket that connects at once is ready to
+  // write, which the loop will tell.
+  if (connect_error_ != 0) loop_.readable_.PushBack(*this);
 }
 
-void Stream::OnConnectDone(int status) {
+int Stream::BeginConnect(const SocketAddress& address) {
+  UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return errno;
+  const int on = 1;
+  if (!address.is_unix()) setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  const int result = connect(fd.get(), address.raw(), address.raw_size());
+  if (result != 0 && errno != EINPROGRESS) return errno;
+  return Open(fd.Release(), State::kConnecting).has_value() ? 0 : ENOMEM;
+}
+
+void Stream::OnReady(uint32_t events) {
+  if (state_ == State::kConnecting) {
+    int error = 0;
+    socklen_t size = sizeof(error);
+    getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+    OnConnectDone(error);
+  }
+  if (state_ != State::kOpen) return;
+  if ((events & (EPOLLIN | kEndEvents)) != 0) readable_ = true;
+  if ((events & kEndEvents) != 0) ended_ = true;
+  if (!waiting_.empty() && (events & (EPOLLOUT | EPOLLERR)) != 0) {
+    SendWaiting();
+    loop_.KeepSmall();
+  }
+  ReadMore();
+}
+
+void Stream::OnConnectDone(int error_number) {
   if (state_ != State::kConnecting) return;  // closed meanwhile
-  if (status != 0) {
-    observer_.OnConnected(SystemError("connect", -status));
-    loop_.FlushDirty();
-    return;
+  if (error_number != 0) {
+    observer_.OnConnected(SystemError("connect", error_number));
+  } else {
+    state_ = State::kOpen;
+    observer_.OnConnected({});
+    if (state_ == State::kOpen && !waiting_.empty()) SendWaiting();
   }
-  state_ = State::kOpen;
-  backend_->connect.reset();
-  StartReading();
-  observer_.OnConnected({});
-  if (state_ == State::kOpen && !waiting_.empty() && !writing_) {
-    in_flight_ = std::exchange(waiting_, Buffer());
-    WaitForPeer();
-  }
-  loop_.FlushDirty();
-}
-
-void Stream::StartReading() {
-  reading_ = true;
-  const int error = uv_read_start(&backend_->stream, Backend::Allocate, Backend::OnRead);
-  SLUICE_CHECK(error == 0);
+  loop_.KeepSmall();
 }
 
 void Stream::PauseReading() {
@@ -133,34 +124,49 @@ void Stream::PauseReading() {
   reading_ = false;
   slow_reader_ = true;
   read_size_ = kFirstReadSize;
-  uv_read_stop(&backend_->stream);
 }
 
 void Stream::ResumeReading() {
   if (reading_ || state_ != State::kOpen) return;
-  StartReading();
+  reading_ = true;
+  if (readable_) loop_.readable_.PushBack(*this);
 }
 
-void Stream::OnReadable(ptrdiff_t count) {
-  if (count == 0) return;  // EAGAIN
-  if (count == UV_ENOBUFS) {
-    Relay();
-  } else if (count > 0) {
-    const auto relayed = std::min<uint64_t>(relay_left_, static_cast<uint64_t>(count));
-    relay_left_ -= relayed;
-    bytes_received_ += static_cast<uint64_t>(count);
-    if (static_cast<size_t>(count) == read_size_ && !slow_reader_) read_size_ = kFullReadSize;
-    observer_.OnRead({loop_.receive_buffer().data(), static_cast<size_t>(count)});
-  } else {
-    reading_ = false;
-    uv_read_stop(&backend_->stream);
-    if (count == UV_EOF) {
-      observer_.OnEof();
-    } else {
-      Fail(static_cast<int>(count));
-    }
+void Stream::ReadMore() {
+  if (state_ == State::kConnecting) return OnConnectDone(connect_error_);
+  for (int i = 0; i < kReadsPerTurn; ++i) {
+    if (!readable_ || !reading_ || state_ != State::kOpen) return;
+    CanRelay() ? Relay() : Read();
+    loop_.KeepSmall();
   }
-  loop_.FlushDirty();
+  if (readable_ && reading_ && state_ == State::kOpen) loop_.readable_.PushBack(*this);
+}
+
+void Stream::Read() {
+  const std::span<char> memory = loop_.receive_buffer();
+  const size_t size = std::min<size_t>(read_size_, memory.size());
+  const ssize_t count = Receive(fd(), memory.data(), size);
+  if (count <= 0) return OnReadFailed(count);
+  const auto received = static_cast<size_t>(count);
+  if (received < size) {
+    readable_ = ended_;
+  } else if (!slow_reader_) {
+    read_size_ = kFullReadSize;
+  }
+  relay_left_ -= std::min<uint64_t>(relay_left_, received);
+  bytes_received_ += received;
+  observer_.OnRead({memory.data(), received});
+}
+
+void Stream::OnReadFailed(ptrdiff_t count) {
+  if (count < 0 && errno == EINTR) return;
+  if (count < 0 && errno == EAGAIN) {
+    readable_ = false;
+    return;
+  }
+  relay_left_ = 0;
+  reading_ = false;
+  count == 0 ? observer_.OnEof() : Fail(errno);
 }
 
 void Stream::RelayTo(Stream& sink, uint64_t count) {
@@ -182,13 +188,7 @@ void Stream::Relay() {
                    : std::clamp<uint64_t>(relay_sink_->SendRoom(), kFirstReadSize, kRelaySize);
   const ssize_t count = splice(fd(), nullptr, loop_.pipe().write_end, nullptr,
                                std::min(relay_left_, room), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (count <= 0) {
-    relay_left_ = 0;
-    reading_ = false;
-    uv_read_stop(&backend_->stream);
-    return count == 0 ? observer_.OnEof() : Fail(-errno);
-  }
+  if (count <= 0) return OnReadFailed(count);
   bytes_received_ += static_cast<uint64_t>(count);
   relay_left_ -= static_cast<uint64_t>(count);
   relay_sink_->SendFromPipe(static_cast<size_t>(count));
@@ -223,11 +223,10 @@ void Stream::SendFromPipe(size_t count) {
     SLUICE_CHECK(got > 0);  // they are there: nobody else reads
     taken += static_cast<size_t>(got);
   }
-  if (!full) return Fail(-error_number);
-  in_flight_.Append(rest);
+  if (!full) return Fail(error_number);
+  waiting_.Append(rest);
   unsent_ += count;
-  WaitForPeer();
-  if (state_ == State::kOpen && unsent_ > kHighWatermark && !blocked_) {
+  if (unsent_ > kHighWatermark && !blocked_) {
     blocked_ = true;
     observer_.OnBlocked();
   }
@@ -235,24 +234,40 @@ void Stream::SendFromPipe(size_t count) {
 
 void Stream::Send(std::string_view bytes) {
   if (bytes.empty() || (state_ != State::kOpen && state_ != State::kConnecting)) return;
-  if (lent_ == nullptr) {
-    lent_ = loop_.TakePieces();
-    loop_.dirty_.PushBack(*this);
-  } else if (lent_->count == LentPieces::kMaximum) {
+  if (lent_ != nullptr && lent_->count == LentPieces::kMaximum) {
     Flush();
     if (state_ != State::kOpen && state_ != State::kConnecting) return;
-    lent_ = loop_.TakePieces();
-    loop_.dirty_.PushBack(*this);
   }
+  if (lent_ == nullptr) lent_ = loop_.TakePieces();
+  if (lent_->count == lent_->kept) loop_.dirty_.PushBack(*this);
   lent_->pieces[lent_->count++] = {const_cast<char*>(bytes.data()), bytes.size()};
   unsent_ += bytes.size();
 }
 
+bool Stream::KeepOutput() {
+  if (state_ != State::kOpen || unsent_ > kKeepLimit) {
+    Flush();
+    return false;
+  }
+  size_t size = 0;
+  for (size_t i = lent_->kept; i < lent_->count; ++i) size += lent_->pieces[i].iov_len;
+  char* const copy = loop_.scratch_.Allocate(size);
+  char* end = copy;
+  for (size_t i = lent_->kept; i < lent_->count; ++i) {
+    const iovec& piece = lent_->pieces[i];
+    std::memcpy(end, piece.iov_base, piece.iov_len);
+    end += piece.iov_len;
+  }
+  lent_->pieces[lent_->kept] = {copy, size};
+  lent_->count = ++lent_->kept;
+  return true;
+}
+
 void Stream::Flush() {
-  Unlink();
+  ListNode<Stream>::Unlink();
   if (lent_ == nullptr) return;
-  if (state_ == State::kOpen && !writing_) {
-    if (!SendNow()) return;
+  if (state_ == State::kOpen && waiting_.empty()) {
+    if (!SendLent()) return;
   } else {
     for (size_t i = 0; i < lent_->count; ++i) {
       waiting_.Append({static_cast<char*>(lent_->pieces[i].iov_base), lent_->pieces[i].iov_len});
@@ -267,17 +282,14 @@ void Stream::Flush() {
   }
 }
 
-bool Stream::SendNow() {
-  msghdr message{};
-  message.msg_iov = lent_->pieces.data();
-  message.msg_iovlen = lent_->count;
+bool Stream::SendLent() {
   ssize_t sent = 0;
   do {
-    sent = sendmsg(fd(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    sent = SendPieces(fd(), *lent_);
   } while (sent < 0 && errno == EINTR);
   if (sent < 0) {
     if (errno != EAGAIN && errno != EWOULDBLOCK) {
-      Fail(-errno);
+      Fail(errno);
       return false;
     }
     sent = 0;
@@ -290,48 +302,28 @@ bool Stream::SendNow() {
     const iovec& piece = lent_->pieces[i];
     const size_t skip = std::min(taken, piece.iov_len);
     taken -= skip;
-    in_flight_.Append({static_cast<char*>(piece.iov_base) + skip, piece.iov_len - skip});
+    waiting_.Append({static_cast<char*>(piece.iov_base) + skip, piece.iov_len - skip});
   }
-  WaitForPeer();
   return true;
 }
 
-// Hands in_flight_ to libuv, which waits for the socket: the slow path, one at a time.
-void Stream::WaitForPeer() {
-  if (backend_->write == nullptr) backend_->write = std::make_unique<uv_write_t>();
-  backend_->write->data = this;
-  writing_ = true;
-  const std::string_view bytes = in_flight_.view();
-  const uv_buf_t buffer =
-      uv_buf_init(const_cast<char*>(bytes.data()), static_cast<unsigned>(bytes.size()));
-  const int error = uv_write(
-      backend_->write.get(), &backend_->stream, &buffer, 1,
-      [](uv_write_t* request, int status) { Backend::Owner(request->data).OnWritten(status); });
-  if (error != 0) Fail(error);
-}
-
-void Stream::OnWritten(int status) {
-  writing_ = false;
-  if (state_ != State::kOpen) return;
-  if (status != 0) {
-    Fail(status);
-    loop_.FlushDirty();
-    return;
+void Stream::SendWaiting() {
+  while (!waiting_.empty()) {
+    const std::string_view bytes = waiting_.view();
+    const ssize_t sent = SendPiece(fd(), bytes.data(), bytes.size());
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0 && errno != EAGAIN) return Fail(errno);
+    const size_t taken = sent < 0 ? 0 : static_cast<size_t>(sent);
+    bytes_sent_ += taken;
+    unsent_ -= taken;
+    waiting_.Consume(taken);
+    if (taken < bytes.size()) break;  // the socket is full, and will tell when it is not
   }
-  bytes_sent_ += in_flight_.size();
-  unsent_ -= in_flight_.size();
-  in_flight_.Clear();
-  if (!waiting_.empty()) {
-    in_flight_ = std::exchange(waiting_, Buffer());
-    WaitForPeer();
-  }
-  if (state_ == State::kOpen && unsent_ == 0) backend_->write.reset();
-  if (state_ == State::kOpen && blocked_ && unsent_ <= kHighWatermark) {
+  if (blocked_ && unsent_ <= kHighWatermark) {
     blocked_ = false;
     observer_.OnWritable();
   }
   if (state_ == State::kOpen && unsent_ == 0) Drained();
-  loop_.FlushDirty();
 }
 
 void Stream::Drained() {
@@ -344,11 +336,6 @@ void Stream::Drained() {
   }
 }
 
-size_t Stream::unsent_now() const {
-  if (!writing_) return unsent_;
-  return unsent_ - in_flight_.size() + uv_stream_get_write_queue_size(&backend_->stream);
-}
-
 void Stream::ShutdownWrite() {
   shutdown_due_ = true;
   if (unsent_ == 0) Drained();
@@ -359,15 +346,15 @@ void Stream::CloseAfterFlush() {
   if (unsent_ == 0) Drained();
 }
 
-void Stream::Fail(int uv_error) {
+void Stream::Fail(int error_number) {
   DropOutput();
-  observer_.OnStreamError(-uv_error);
+  observer_.OnStreamError(error_number);
 }
 
 void Stream::DropOutput() {
-  Unlink();
+  ListNode<Stream>::Unlink();
   if (lent_ != nullptr) loop_.GivePieces(std::exchange(lent_, nullptr));
-  unsent_ = writing_ ? in_flight_.size() : 0;  // libuv still points into in_flight_
+  unsent_ = 0;
   waiting_.Clear();
 }
 
@@ -377,20 +364,19 @@ void Stream::Close() {
   state_ = State::kClosing;
   reading_ = false;
   DropOutput();
-  uv_close(&backend_->handle, Backend::OnClose);
+  fd_.Reset();  // which ends the watch
+  loop_.closed_.PushBack(*this);
+}
+
+void Stream::FinishClose() {
+  state_ = State::kClosed;
+  observer_.OnClosed();
 }
 
 void Stream::CloseWithReset() {
-  if (state_ != State::kOpen || backend_->handle.type != UV_TCP) return Close();
   const linger reset{.l_onoff = 1, .l_linger = 0};
-  setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  if (state_ == State::kOpen) setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
   Close();
-}
-
-int Stream::fd() const {
-  int descriptor = -1;
-  uv_fileno(&backend_->handle, &descriptor);
-  return descriptor;
 }
 
 SocketAddress Stream::local_address() const {

@@ -1,12 +1,12 @@
-// One byte stream over a connected socket (TCP or UNIX), armed for reading once and for life. What
-// is sent is collected and leaves in one sendmsg when the current callback ends; what the kernel
-// does not take is copied and waits. Owned by a connection; Close is the one way out, and the owner
-// may free the memory when OnClosed has been called, never before.
+// One byte stream over a connected socket (TCP or UNIX), watched once and for life, edge-triggered:
+// it remembers what the socket was ready for until the socket says otherwise. What is sent is
+// collected and leaves in one sendmsg when the current callback ends; what the kernel does not take
+// is copied and waits. Owned by a connection; Close is the one way out, and the owner may free the
+// memory when OnClosed has been called, never before.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 
 #include "gateway/base/address.h"
@@ -34,7 +34,7 @@ class StreamObserver {
   ~StreamObserver() = default;
 };
 
-class Stream : public ListNode<Stream> {
+class Stream final : public ReadyObserver, public ListNode<Stream>, public ListNode<NextTurnTag> {
  public:
   // Output waiting above it after a flush means: stop producing (OnBlocked) until OnWritable.
   static constexpr size_t kHighWatermark = 64 * 1024;
@@ -42,16 +42,13 @@ class Stream : public ListNode<Stream> {
   Stream(Loop& loop, StreamObserver& observer);
   ~Stream();  // precondition: never opened, or OnClosed was called
 
-  Status Accept(int fd, bool is_unix);  // takes a connected descriptor over and starts reading
+  Status Accept(int fd);  // takes a connected descriptor over and starts reading
   void Connect(const SocketAddress& address);  // ends in OnConnected; reads after success
 
   // Queues bytes that stay valid until the current callback ends (receive buffer, scratch,
   // literals). Dropped after Close.
   void Send(std::string_view bytes);
-  size_t unsent() const { return unsent_; }
-  // As unsent, but falls with every byte that the kernel takes of a blocked write: for send
-  // timeouts.
-  size_t unsent_now() const;
+  size_t unsent() const { return unsent_; }  // falls with every byte that the kernel takes
 
   // Moves the next `count` bytes that arrive here to `sink` inside the kernel (splice), reported by
   // OnRelayed; after them reading goes on as before. While `sink` has unsent output they come
@@ -73,46 +70,51 @@ class Stream : public ListNode<Stream> {
 
   uint64_t bytes_received() const { return bytes_received_; }
   uint64_t bytes_sent() const { return bytes_sent_; }
-  int fd() const;
+  int fd() const { return fd_.get(); }
   SocketAddress local_address() const;
 
  private:
   friend class Loop;
   enum class State : uint8_t { kIdle, kConnecting, kOpen, kClosing, kClosed };
-  struct Backend;
 
-  void Flush();
-  bool SendNow();  // false: the stream failed
-  void WaitForPeer();
-  void StartReading();
-  void OnReadable(ptrdiff_t count);
+  Status Open(int fd, State state);
+  void OnReady(uint32_t events) override;
+  int BeginConnect(const SocketAddress& address);  // 0, or why it failed at once
+  void OnConnectDone(int error_number);
+  void ReadMore();
+  void Read();
   bool CanRelay() const;
   void Relay();
+  void OnReadFailed(ptrdiff_t count);  // what recv or splice returned, with errno
   void SendFromPipe(size_t count);
   uint64_t SendRoom() const;
-  void OnConnectDone(int status);
-  void OnWritten(int status);
+  void Flush();
+  bool KeepOutput();  // false: it was too much to keep, and is flushed
+  bool SendLent();    // false: the stream failed
+  void SendWaiting();
   void Drained();
-  void Fail(int uv_error);
+  void Fail(int error_number);
   void DropOutput();
+  void FinishClose();
 
   Loop& loop_;
   StreamObserver& observer_;
-  std::unique_ptr<Backend> backend_;
+  UniqueFd fd_;
   State state_ = State::kIdle;
-  bool reading_ = false;
-  bool writing_ = false;  // the backend waits until the socket takes in_flight_
-  bool blocked_ = false;  // OnBlocked was called
+  bool reading_ = false;   // the owner wants what comes
+  bool readable_ = false;  // the socket has more, as far as is known
+  bool ended_ = false;     // behind that is the end, or an error
+  bool blocked_ = false;   // OnBlocked was called
   bool shutdown_due_ = false;
   bool close_due_ = false;
   bool slow_reader_ = false;  // who gets these bytes could not keep up: read small pieces only
+  int connect_error_ = 0;     // of a connect that failed at once
   uint32_t read_size_;
   LentPieces* lent_ = nullptr;  // queued by Send, not yet flushed
   Stream* relay_sink_ = nullptr;
   uint64_t relay_left_ = 0;
-  size_t unsent_ = 0;  // lent, in flight and waiting
-  Buffer in_flight_;   // given to the backend
-  Buffer waiting_;     // behind it, or until connected
+  size_t unsent_ = 0;  // lent and waiting
+  Buffer waiting_;     // until the socket says that it takes more
   uint64_t bytes_received_ = 0;
   uint64_t bytes_sent_ = 0;
 };

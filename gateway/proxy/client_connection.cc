@@ -48,7 +48,7 @@ ClientConnection::~ClientConnection() = default;
 void ClientConnection::Accept(ProxyContext& context, int fd, const SocketAddress& peer,
                               const SocketAddress& listener) {
   auto* connection = new ClientConnection(context, peer, listener);  // Reap deletes it
-  if (!connection->stream_.Accept(fd, listener.is_unix()).has_value()) return;
+  if (!connection->stream_.Accept(fd).has_value()) return;
   if (listener.ip().is_unspecified()) {
     connection->server_address_ =
         &context.InternLocal(connection->stream_.local_address(), listener);
@@ -255,7 +255,7 @@ void ClientConnection::OnStreamError(int) { Close(ErrorCode::kClientClosed); }
 
 void ClientConnection::OnBlocked() {
   blocked_ = true;
-  unsent_at_deadline_ = stream_.unsent_now();
+  unsent_at_deadline_ = stream_.unsent();
   if (state_ == State::kServing) exchange_->PauseResponse();
   UpdateDeadline();
 }
@@ -336,7 +336,7 @@ void ClientConnection::OnDeadline() {
 }
 
 void ClientConnection::OnSendDeadline() {
-  const size_t unsent = stream_.unsent_now();
+  const size_t unsent = stream_.unsent();
   const bool progress = unsent < std::exchange(unsent_at_deadline_, unsent);
   if (progress && unsent > 0) return WaitFor(waiting_, context_.gateway().timeouts.send);
   Close(ErrorCode::kClientSendTimeout);

@@ -67,12 +67,10 @@ ProxyServer::~ProxyServer() {
 
 Status ProxyServer::AddListener(int fd, const conf::ListenConfig& config) {
   Core& core = *core_;
-  SLUICE_ASSIGN_OR_RETURN(auto listener,
-                          Listener::Make(core.context.loop, fd, config.address,
-                                         [&core, &address = core.context.Intern(config.address)](
-                                             int accepted, const SocketAddress& peer) {
-                                           core.OnAccept(accepted, peer, address);
-                                         }));
+  auto listener = std::make_unique<Listener>(
+      core.context.loop, fd, config.address,
+      [&core, &address = core.context.Intern(config.address)](
+          int accepted, const SocketAddress& peer) { core.OnAccept(accepted, peer, address); });
   if (core.context.active != nullptr) listener->Resume();
   core.listeners.push_back(std::move(listener));
   return {};

@@ -199,7 +199,7 @@ void UpstreamConnection::FailCall(const Error& error) {
 
 void UpstreamConnection::OnBlocked() {
   blocked_ = true;
-  unsent_at_deadline_ = stream_.unsent_now();
+  unsent_at_deadline_ = stream_.unsent();
   UpdateDeadline();
   if (call_ != nullptr) call_->OnBlocked();
 }
@@ -228,7 +228,7 @@ void UpstreamConnection::OnDeadline() {
                                   endpoint_->name + ": no connection in time"));
   }
   if (blocked_) {
-    const size_t unsent = stream_.unsent_now();
+    const size_t unsent = stream_.unsent();
     if (unsent < std::exchange(unsent_at_deadline_, unsent)) return UpdateDeadline();
     return FailCall(UpstreamError(ErrorCode::kUpstreamSendTimeout, Retry::kNever,
                                   endpoint_->name + ": the request is not read"));

@@ -76,7 +76,7 @@ class StreamTest : public testing::Test {
   int Open(Recorder& recorder) {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-    EXPECT_TRUE(recorder.stream.Accept(ends[0], true).has_value());
+    EXPECT_TRUE(recorder.stream.Accept(ends[0]).has_value());
     return ends[1];
   }
 
@@ -147,6 +147,55 @@ TEST_F(StreamTest, TakesMorePiecesThanOneCallSends) {
   EXPECT_EQ(ReadAvailable(peer), expected);
   CloseAll({&recorder});
   close(peer);
+}
+
+TEST_F(StreamTest, KeepsSmallOutputOfManyCallbacksForOneSend) {
+  Recorder recorder(*loop_);
+  const int peer = Open(recorder);
+  std::string expected;
+  for (int i = 0; i < 50; ++i) {
+    std::string lent = "callback " + std::to_string(i) + ";";
+    expected += lent;
+    recorder.stream.Send(lent);
+    loop_->KeepSmall();
+    lent.assign(lent.size(), 'x');  // the bytes were lent until here
+  }
+  loop_->FlushDirty();
+  EXPECT_EQ(ReadAvailable(peer), expected);
+  CloseAll({&recorder});
+  close(peer);
+}
+
+TEST_F(StreamTest, SendsLargeOutputWhenTheCallbackEndsBehindWhatWasKept) {
+  Recorder recorder(*loop_);
+  const int peer = Open(recorder);
+  recorder.stream.Send("small;");
+  loop_->KeepSmall();
+  EXPECT_EQ(ReadAvailable(peer), "");
+  const std::string large = Pattern(20'000);
+  recorder.stream.Send(large);
+  loop_->KeepSmall();
+  EXPECT_EQ(ReadAvailable(peer), "small;" + large);
+  CloseAll({&recorder});
+  close(peer);
+}
+
+TEST_F(StreamTest, ReadsAfterAPauseWhatCameMeanwhile) {
+  Recorder recorder(*loop_);
+  const int peer = Open(recorder);
+  recorder.stream.PauseReading();
+  ASSERT_EQ(write(peer, "late", 4), 4);
+  Recorder other(*loop_);  // shows that the loop has turned
+  const int other_peer = Open(other);
+  ASSERT_EQ(write(other_peer, "x", 1), 1);
+  RunUntil([&] { return !other.received.empty(); });
+  EXPECT_EQ(recorder.received, "");
+  recorder.stream.ResumeReading();
+  RunUntil([&] { return !recorder.received.empty(); });
+  EXPECT_EQ(recorder.received, "late");
+  CloseAll({&recorder, &other});
+  close(peer);
+  close(other_peer);
 }
 
 TEST_F(StreamTest, KeepsWhatASlowPeerDoesNotTakeAndReportsIt) {
