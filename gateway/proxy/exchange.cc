@@ -106,13 +106,14 @@ void Exchange::RouteAndCall() {
     return Reply(ClientError(ErrorCode::kNoRoute, "no route matches"));
   }
   route_ = match.route;
-  if (route_->upstream < 0) {
+  if (match.upstream < 0) {
     return Reply(GatewayError(ErrorCode::kNoUpstream, "route " + route_->id + " has no upstream"));
   }
-  const auto index = static_cast<size_t>(route_->upstream);
+  const auto index = static_cast<size_t>(match.upstream);
   upstream_ = &snapshot.config().upstreams[index];
   called_ = started_;
-  call_.Start(active_->upstreams[index], *upstream_, route_->timeout.value_or(upstream_->timeout));
+  call_.Start(active_->upstreams[index], *upstream_,
+              match.has_timeout ? *route_->timeout : upstream_->timeout);
 }
 
 std::string_view Exchange::WriteHeadFor(const Endpoint& endpoint,

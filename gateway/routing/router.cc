@@ -48,8 +48,12 @@ struct Candidate {
   PathPattern pattern;
   uint32_t host = 0;
   uint32_t conditions = kNone;  // kNone: the route asks for no more
+  int32_t upstream = -1;
   uint16_t methods = kAnyMethod;
+  bool has_timeout = false;
   bool is_last = false;  // of those with its host and path
+
+  RouteMatch Match() const { return {config, upstream, has_timeout}; }
 };
 
 template <typename Items, typename Text>
@@ -107,17 +111,16 @@ struct Router::Index {
   Arena texts;  // patterns whose normal form is not as written
   bool needs_body = false;
 
-  const conf::RouteConfig* Search(const RequestView& request,
-                                  std::vector<RouteCandidate>* explained) const;
-  const conf::RouteConfig* SearchFrom(uint32_t first, const RequestView& request,
-                                      std::vector<RouteCandidate>* explained) const;
+  RouteMatch Search(const RequestView& request, std::vector<RouteCandidate>* explained) const;
+  RouteMatch SearchFrom(uint32_t first, const RequestView& request,
+                        std::vector<RouteCandidate>* explained) const;
 
   struct Builder;
 };
 
 // The candidates that share the host and path of the first one.
-const conf::RouteConfig* Router::Index::SearchFrom(uint32_t first, const RequestView& request,
-                                                   std::vector<RouteCandidate>* explained) const {
+RouteMatch Router::Index::SearchFrom(uint32_t first, const RequestView& request,
+                                     std::vector<RouteCandidate>* explained) const {
   for (size_t i = first;; ++i) {
     const Candidate& candidate = candidates[i];
     std::string failed;
@@ -128,13 +131,13 @@ const conf::RouteConfig* Router::Index::SearchFrom(uint32_t first, const Request
       pattern.append(pattern.empty() ? "" : " ").append(candidate.pattern.text);
       explained->push_back({candidate.config, std::move(pattern), std::move(failed)});
     }
-    if (accepted) return candidate.config;
-    if (candidate.is_last) return nullptr;
+    if (accepted) return candidate.Match();
+    if (candidate.is_last) return {};
   }
 }
 
-const conf::RouteConfig* Router::Index::Search(const RequestView& request,
-                                               std::vector<RouteCandidate>* explained) const {
+RouteMatch Router::Index::Search(const RequestView& request,
+                                 std::vector<RouteCandidate>* explained) const {
   const uint64_t path_hash = HashIndex::Hash(request.path);
   HostIndex::Cursor cursor(hosts, request.host);
   for (uint32_t host = cursor.Next(); host != kNone; host = cursor.Next()) {
@@ -142,17 +145,16 @@ const conf::RouteConfig* Router::Index::Search(const RequestView& request,
       return candidates[first].host == host && candidates[first].pattern.text == request.path;
     });
     if (found != kNone) {
-      const conf::RouteConfig* route = SearchFrom(found, request, explained);
-      if (route != nullptr) return route;
+      if (const RouteMatch match = SearchFrom(found, request, explained)) return match;
     }
     if (roots[host] == kNone) continue;
     for (uint32_t node = prefixes.FindLongest(roots[host], request.path); node != PathTree::kNone;
          node = prefixes.Shorter(node)) {
-      const conf::RouteConfig* route = SearchFrom(prefixes.value(node), request, explained);
-      if (route != nullptr) return route;
+      const RouteMatch match = SearchFrom(prefixes.value(node), request, explained);
+      if (match) return match;
     }
   }
-  return nullptr;
+  return {};
 }
 
 // Compiles the routes, then lays all their candidates out in the order of the search.
@@ -167,6 +169,8 @@ struct Router::Index::Builder {
     const std::string path = "routes[" + std::to_string(number) + "]";
     Candidate candidate;
     candidate.config = &route;
+    candidate.upstream = route.upstream;
+    candidate.has_timeout = route.timeout.has_value();
     candidate.methods = route.methods.empty() ? kAnyMethod : uint16_t{0};
     for (const std::string& method : route.methods) {
       candidate.methods |= MethodBit(FindMethod(method));
@@ -306,12 +310,12 @@ std::unique_ptr<const Router> Router::Make(const conf::Config& config,
 }
 
 RouteMatch Router::Match(const RequestView& request) const {
-  return {index_->Search(request, nullptr)};
+  return index_->Search(request, nullptr);
 }
 
 RouteMatch Router::Explain(const RequestView& request,
                            std::vector<RouteCandidate>& candidates) const {
-  return {index_->Search(request, &candidates)};
+  return index_->Search(request, &candidates);
 }
 
 bool Router::needs_body() const { return index_->needs_body; }

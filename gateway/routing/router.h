@@ -16,6 +16,9 @@ namespace sluice {
 
 struct RouteMatch {
   const conf::RouteConfig* route = nullptr;  // null: no route
+  // Of the route, so that a request need not touch it: with many routes that is a cache miss.
+  int32_t upstream = -1;
+  bool has_timeout = false;
   explicit operator bool() const { return route != nullptr; }
 };
 
