@@ -269,13 +269,14 @@ void Master::OnChildDied(ChildProcess& child, const std::string& how) {
   if (state_ == State::kStarting) {
     return FailStart(child.name() + " died during the start: " + how);
   }
-  Log(LogLevel::kError, "a process died", {{"name", child.name()}, {"how", how}});
-  RestartLater(child);
+  RestartLater(child, "a process died", how);
   notifier_.Status(StatusLine());
 }
 
-void Master::RestartLater(ChildProcess& child) {
+void Master::RestartLater(ChildProcess& child, std::string_view what, std::string_view why) {
   const Duration delay = child.restart_policy().OnDied(MonoNow());
+  Log(LogLevel::kError, what,
+      {{"name", child.name()}, {"reason", why}, {"restart_in_ms", delay / milliseconds(1)}});
   if (delay > Duration::zero()) {
     Log(LogLevel::kError, "it keeps dying: starting it again later",
         {{"name", child.name()}, {"seconds", delay / seconds(1)}});
@@ -291,9 +292,7 @@ void Master::Restart(ChildProcess& child) {
   if (state_ == State::kStopping) return;
   const Status started = StartChild(child);
   if (started.has_value()) return;
-  Log(LogLevel::kError, "cannot start a process",
-      {{"name", child.name()}, {"reason", started.error().detail}});
-  RestartLater(child);
+  RestartLater(child, "cannot start a process", started.error().detail);
 }
 
 void Master::FailStart(const std::string& why) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gateway/control/child_process.h"
@@ -56,7 +57,8 @@ class Master final : public ChildProcess::Observer {
   Status StartChild(ChildProcess& child);
   void IntroduceWorker(ChildProcess& worker);
   void IntroduceController();
-  void RestartLater(ChildProcess& child);
+  // Says what happened to it, and when it will be tried again.
+  void RestartLater(ChildProcess& child, std::string_view what, std::string_view why);
   void Restart(ChildProcess& child);
   void SendListener(ChildProcess& worker, const ListenerSockets& sockets);
   std::vector<int> LogDescriptors() const;

@@ -1,11 +1,13 @@
 """Master, controller and workers: start, readiness, signals, deaths, the end."""
 # ctest: timeout=300
 
+import ctypes
 import os
 import pwd
 import re
 import signal
 import socket
+import struct
 import subprocess
 
 import pytest
@@ -307,6 +309,58 @@ def test_a_dead_worker_is_replaced_and_its_port_never_refuses(origin):
             for _ in range(8):
                 assert get(gateway.port) == 200
         assert "signal 9" in gateway.log
+
+
+def test_a_killed_worker_is_started_again_at_once_and_serves(origin):
+    with Gateway(config(origin)) as gateway:
+        gateway.may_lose_workers = True
+        (victim,) = gateway.worker_pids()
+        os.kill(victim, signal.SIGKILL)
+        assert get(gateway.port) == 200  # the only worker there is: the new one
+        (successor,) = gateway.worker_pids()
+        assert successor != victim
+        wait_for(lambda: f" back name=worker-0 pid={successor}" in gateway.log, "it to be back")
+        (died,) = re.findall(r"a process died name=worker-0 (.*)", gateway.log)
+        assert "signal 9" in died
+        assert int(re.search(r"restart_in_ms=(\d+)", died).group(1)) <= 100
+
+
+def descriptor_of(pid, fd):
+    """A copy of another process's descriptor; skips the test where the system forbids that."""
+    pidfd_getfd = 438  # the same number on every architecture
+    libc = ctypes.CDLL(None, use_errno=True)
+    process = os.pidfd_open(pid)
+    try:
+        copy = libc.syscall(pidfd_getfd, process, fd, 0)
+    finally:
+        os.close(process)
+    if copy < 0:
+        pytest.skip(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+    return copy
+
+
+FRAMES = {
+    "shorter than its head": b"junk",
+    "a size that is a lie": struct.pack("=II", 30, 1000) + b"x",
+    "a type that is not a child's": struct.pack("=II", 77, 8) + bytes(8),
+    "a text that is longer than its message": struct.pack("=IIQQ", 52, 16, 1, 2**63),
+}
+
+
+@pytest.mark.parametrize("what", FRAMES)
+@pytest.mark.parametrize("role", ["worker", "controller"])
+def test_a_child_that_sends_junk_to_the_master_is_ended(origin, role, what):
+    with Gateway(config(origin)) as gateway:
+        gateway.may_lose_workers = True
+        (victim,) = gateway.role_pids(role)
+        with socket.socket(fileno=descriptor_of(victim, 3)) as channel:
+            channel.send(FRAMES[what])
+        wait_for(lambda: re.search(rf"killing a process name={role}\S* pid={victim} ", gateway.log),
+                 "the master to end it")
+        wait_for(lambda: re.search(rf" back name={role}", gateway.log), "its successor")
+        (successor,) = gateway.role_pids(role)
+        assert successor != victim
+        assert get(gateway.port) == 200
 
 
 def test_the_only_workers_death_loses_no_queued_connection(origin):
