@@ -8,6 +8,7 @@
 #include "gateway/proxy/client_address.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/error_reply.h"
+#include "gateway/proxy/exchange_client.h"
 #include "gateway/proxy/forward_headers.h"
 
 namespace sluice {
@@ -22,7 +23,7 @@ constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
 Exchange::Exchange(ProxyContext& context) : context_(context), call_(context, *this) {}
 
 // The life of a request, in order. Each step may end it with a reply.
-void Exchange::Begin(ClientConnection& client, RequestHead& head) {
+void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
   // 1 pin the snapshot, know the client
   Prepare(client, head);
   // 2 refuse what is never served
@@ -42,13 +43,13 @@ void Exchange::Begin(ClientConnection& client, RequestHead& head) {
   // 6 OnResponseHead, OnResponseData and OnResponseEnd relay; 7 Finish logs, exactly once
 }
 
-void Exchange::Refuse(ClientConnection& client, RequestHead& head, const Error& error) {
+void Exchange::Refuse(ExchangeClient& client, RequestHead& head, const Error& error) {
   Prepare(client, head);
   view_.path = head.path;
   Reply(error);
 }
 
-void Exchange::Prepare(ClientConnection& client, RequestHead& head) {
+void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   client_ = &client;
   active_ = context_.active;
   started_ = MonoNow();
@@ -57,16 +58,17 @@ void Exchange::Prepare(ClientConnection& client, RequestHead& head) {
   ++context_.exchanges_open;
   view_.head = &head;
   view_.scheme = "http";
-  view_.peer_ip = client.peer_ip();
-  view_.client_port = client.peer_port();
-  view_.peer_text = client.peer_text();
+  const ClientConnection& connection = client.connection();
+  view_.peer_ip = connection.peer_ip();
+  view_.client_port = connection.peer_port();
+  view_.peer_text = connection.peer_text();
   const ClientAddress address =
       FindClientAddress(view_.peer_ip, head.fields, context_.gateway().trusted_proxies);
   peer_is_trusted_ = address.peer_is_trusted;
   view_.client_ip = address.ip;
   view_.client_text =
       address.ip == view_.peer_ip ? view_.peer_text : arena_.Copy(address.ip.ToString());
-  view_.server = &client.server_address();
+  view_.server = &connection.server_address();
 }
 
 Status Exchange::Normalize() {
@@ -116,19 +118,20 @@ void Exchange::RouteAndCall() {
               match.has_timeout ? *route_->timeout : upstream_->timeout);
 }
 
-std::string_view Exchange::WriteHeadFor(const Endpoint& endpoint,
-                                        const conf::UpstreamConfig& config) {
+UpstreamRequest Exchange::RequestFor(const Endpoint& endpoint,
+                                     const conf::UpstreamConfig& config) const {
   const std::string_view authority = view_.head->authority;
-  UpstreamHeadOptions options{.host = authority.empty() ? endpoint.node_host : authority,
-                              .via = context_.gateway().via,
-                              .server_port = client_->listen_port(),
-                              .peer_is_trusted = peer_is_trusted_};
+  UpstreamRequest request{.view = view_,
+                          .host = authority.empty() ? endpoint.node_host : authority,
+                          .via = context_.gateway().via,
+                          .server_port = client_->connection().listen_port(),
+                          .peer_is_trusted = peer_is_trusted_};
   if (config.pass_host == conf::UpstreamConfig::PassHost::kNode) {
-    options.host = endpoint.node_host;
+    request.host = endpoint.node_host;
   } else if (config.pass_host == conf::UpstreamConfig::PassHost::kRewrite) {
-    options.host = config.upstream_host;
+    request.host = config.upstream_host;
   }
-  return WriteUpstreamHead(view_, options, context_.loop.scratch());
+  return request;
 }
 
 void Exchange::OnRequestData(std::string_view bytes) {
@@ -151,7 +154,7 @@ void Exchange::OnRequestData(std::string_view bytes) {
 
 void Exchange::OnRequestEnd(const HeaderList& trailers) {
   if (state_ == State::kCollecting) {
-    const ClientConnection& client = *client_;
+    const ExchangeClient& client = *client_;
     view_.form_body = form_.view();
     RouteAndCall();
     if (!client.is_serving(*this)) return;  // refused, and given back
@@ -259,7 +262,7 @@ void Exchange::Finish(ErrorCode reason) {
   reason_ = reason;
   if (context_.access_log != nullptr) WriteAccessRecord();
   --context_.exchanges_open;
-  ClientConnection* client = std::exchange(client_, nullptr);
+  ExchangeClient* client = std::exchange(client_, nullptr);
   client->OnExchangeDone();  // may recycle this exchange: nothing may follow
 }
 
@@ -280,7 +283,7 @@ void Exchange::WriteAccessRecord() {
   record.upstream_status = upstream_status_;
   record.attempts = call_.attempts();
   record.request_number = client_->request_number();
-  record.connection_id = client_->id();
+  record.connection_id = client_->connection().id();
   record.id_high = id_.high;
   record.id_low = id_.low;
   record.total = now - started_;

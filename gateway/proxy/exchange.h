@@ -28,7 +28,8 @@
 
 namespace sluice {
 
-class ClientConnection;
+class ExchangeClient;
+struct UpstreamRequest;
 
 class Exchange {
  public:
@@ -37,9 +38,9 @@ class Exchange {
   Exchange& operator=(const Exchange&) = delete;
 
   // A request head is complete: normalise, match, call. `head` outlives the exchange.
-  void Begin(ClientConnection& client, RequestHead& head);
+  void Begin(ExchangeClient& client, RequestHead& head);
   // The request cannot be served, whatever it was: reply and end. `head` may be half-filled.
-  void Refuse(ClientConnection& client, RequestHead& head, const Error& error);
+  void Refuse(ExchangeClient& client, RequestHead& head, const Error& error);
 
   // From the client.
   void OnRequestData(std::string_view bytes);
@@ -65,13 +66,13 @@ class Exchange {
   Stream* relay_sink() const;
 
   const RequestView& view() const { return view_; }
-  // The request head for an attempt at `endpoint`, in the turn's scratch.
-  std::string_view WriteHeadFor(const Endpoint& endpoint, const conf::UpstreamConfig& config);
+  // The request for an attempt at `endpoint`.
+  UpstreamRequest RequestFor(const Endpoint& endpoint, const conf::UpstreamConfig& config) const;
 
  private:
   enum class State : uint8_t { kIdle, kCollecting, kCalling, kRelaying, kDone };
 
-  void Prepare(ClientConnection& client, RequestHead& head);
+  void Prepare(ExchangeClient& client, RequestHead& head);
   Status Normalize();
   Status CheckMethodAndBody() const;
   bool NeedsFormBody() const;
@@ -81,7 +82,7 @@ class Exchange {
   void WriteAccessRecord();
 
   ProxyContext& context_;
-  ClientConnection* client_ = nullptr;
+  ExchangeClient* client_ = nullptr;
   std::shared_ptr<const ActiveSnapshot> active_;
   const conf::RouteConfig* route_ = nullptr;
   const conf::UpstreamConfig* upstream_ = nullptr;

@@ -34,7 +34,22 @@ class HeadWriter {
   char* next_;
 };
 
-// Fields that concern one connection only, whatever Connection says.
+size_t FieldsBound(const HeaderList& fields) {
+  size_t bound = 0;
+  for (const HeaderField& field : fields) bound += field.name.size() + field.value.size() + 4;
+  return bound;
+}
+
+void PutFraming(HeadWriter& out, const BodyFraming& framing) {
+  if (framing.kind == BodyFraming::Kind::kLength) {
+    out.Put("Content-Length: ").PutNumber(framing.length).Put("\r\n");
+  } else if (framing.kind == BodyFraming::Kind::kChunked) {
+    out.Put("Transfer-Encoding: chunked\r\n");
+  }
+}
+
+}  // namespace
+
 bool IsHopByHop(HeaderId id) {
   switch (id) {
     case HeaderId::kConnection:
@@ -44,7 +59,7 @@ bool IsHopByHop(HeaderId id) {
     case HeaderId::kTransferEncoding:
     case HeaderId::kUpgrade:
     case HeaderId::kHttp2Settings:
-    case HeaderId::kContentLength:  // written from the parsed framing
+    case HeaderId::kContentLength:
       return true;
     default:
       return false;
@@ -65,105 +80,56 @@ bool IsForwardingField(HeaderId id) {
   }
 }
 
-// Is the field named by Connection? Fields that carry meaning end to end (all that we know by id)
-// are kept even then: naming them is an attack (reliability row 43), not a hop-by-hop option.
-class ConnectionOptions {
- public:
-  explicit ConnectionOptions(const HeaderList& fields) : fields_(fields) {
-    const std::string_view value = fields.Value(HeaderId::kConnection);
-    names_fields_ = fields.Count(HeaderId::kConnection) > 1 ||
-                    !(value.empty() || EqualsIgnoreCase(value, "keep-alive") ||
-                      EqualsIgnoreCase(value, "close"));
-  }
-  bool Names(const HeaderField& field) const {
-    if (!names_fields_ || field.id != HeaderId::kOther) return false;
-    for (const HeaderField& other : fields_) {
-      if (other.id == HeaderId::kConnection && ListContains(other.value, field.name)) return true;
-    }
-    return false;
-  }
-
- private:
-  const HeaderList& fields_;
-  bool names_fields_;
-};
-
-size_t FieldsBound(const HeaderList& fields) {
-  size_t bound = 0;
-  for (const HeaderField& field : fields) bound += field.name.size() + field.value.size() + 4;
-  return bound;
+ConnectionOptions::ConnectionOptions(const HeaderList& fields) : fields_(fields) {
+  const std::string_view value = fields.Value(HeaderId::kConnection);
+  names_fields_ =
+      fields.Count(HeaderId::kConnection) > 1 ||
+      !(value.empty() || EqualsIgnoreCase(value, "keep-alive") || EqualsIgnoreCase(value, "close"));
 }
 
-void PutFraming(HeadWriter& out, const BodyFraming& framing) {
-  if (framing.kind == BodyFraming::Kind::kLength) {
-    out.Put("Content-Length: ").PutNumber(framing.length).Put("\r\n");
-  } else if (framing.kind == BodyFraming::Kind::kChunked) {
-    out.Put("Transfer-Encoding: chunked\r\n");
-  }
+bool ConnectionOptions::IsListed(std::string_view name) const {
+  return std::any_of(fields_.begin(), fields_.end(), [name](const HeaderField& field) {
+    return field.id == HeaderId::kConnection && ListContains(field.value, name);
+  });
 }
 
-void PutForwardedFor(HeadWriter& out, const RequestView& request, bool keep,
-                     std::string_view peer) {
-  out.Put("X-Forwarded-For: ");
-  if (keep) {
-    for (const HeaderField& field : request.head->fields) {
-      if (field.id == HeaderId::kXForwardedFor) out.Put(field.value).Put(", ");
-    }
+std::string_view ForwardedFor(const UpstreamRequest& request, Arena& arena) {
+  const HeaderList& fields = request.view.head->fields;
+  const std::string_view peer = request.view.peer_text;
+  if (!request.peer_is_trusted || !fields.Has(HeaderId::kXForwardedFor)) return peer;
+  HeadWriter out(arena, FieldsBound(fields) + peer.size());
+  for (const HeaderField& field : fields) {
+    if (field.id == HeaderId::kXForwardedFor) out.Put(field.value).Put(", ");
   }
-  out.Put(peer).Put("\r\n");
+  return out.Put(peer).Finish();
 }
 
-void PutForwarding(HeadWriter& out, const RequestView& request,
-                   const UpstreamHeadOptions& options) {
-  const HeaderList& fields = request.head->fields;
-  const bool keep = options.peer_is_trusted;
-  out.Field("X-Real-IP", request.client_text);
-  PutForwardedFor(out, request, keep, request.peer_text);
-  const auto put = [&](HeaderId id, std::string_view name, std::string_view value) {
-    out.Field(name, keep && fields.Has(id) ? fields.Value(id) : value);
-  };
-  put(HeaderId::kXForwardedProto, "X-Forwarded-Proto", request.scheme);
-  put(HeaderId::kXForwardedHost, "X-Forwarded-Host", request.head->authority);
-  char port[8];
-  const auto end = std::to_chars(port, port + sizeof(port), options.server_port).ptr;
-  put(HeaderId::kXForwardedPort, "X-Forwarded-Port", {port, static_cast<size_t>(end - port)});
-  if (keep && fields.Has(HeaderId::kForwarded)) {
-    for (const HeaderField& field : fields) {
-      if (field.id == HeaderId::kForwarded) out.Field("Forwarded", field.value);
-    }
-  }
+std::string_view PortText(uint16_t port, Arena& arena) {
+  constexpr size_t kDigits = 5;
+  char* text = arena.Allocate(kDigits);
+  return {text, static_cast<size_t>(std::to_chars(text, text + kDigits, port).ptr - text)};
 }
 
-}  // namespace
+std::string_view ViaText(HttpVersion received, std::string_view pseudonym, Arena& arena) {
+  HeadWriter out(arena, pseudonym.size() + 4);
+  out.Put(received == HttpVersion::kHttp10 ? "1.0 " : "1.1 ");
+  return out.Put(pseudonym).Finish();
+}
 
-std::string_view WriteUpstreamHead(const RequestView& request, const UpstreamHeadOptions& options,
-                                   Arena& arena) {
-  const RequestHead& head = *request.head;
-  // Every piece that is written below, plus fixed names and numbers.
-  const size_t bound = head.method_text.size() + request.path.size() + head.query.size() +
-                       options.host.size() + head.authority.size() + options.via.size() +
-                       FieldsBound(head.fields) + 512;
+std::string_view WriteUpstreamHead(const UpstreamRequest& request, Arena& arena) {
+  const RequestHead& head = *request.view.head;
+  // Every piece that is written below, plus fixed names and numbers; forwarding values at most
+  // twice.
+  const size_t bound = head.method_text.size() + request.view.path.size() + head.query.size() +
+                       request.host.size() + head.authority.size() + request.via.size() +
+                       2 * FieldsBound(head.fields) + 512;
   HeadWriter out(arena, bound);
-  out.Put(head.method_text).Put(" ").Put(request.path);
+  out.Put(head.method_text).Put(" ").Put(request.view.path);
   if (head.has_query) out.Put("?").Put(head.query);
-  out.Put(" HTTP/1.1\r\n").Field("Host", options.host);
-  const ConnectionOptions connection(head.fields);
-  for (const HeaderField& field : head.fields) {
-    if (field.id != HeaderId::kOther) {
-      if (IsHopByHop(field.id) || IsForwardingField(field.id) || field.id == HeaderId::kHost ||
-          field.id == HeaderId::kProxy) {
-        continue;
-      }
-    } else if (connection.Names(field)) {
-      continue;
-    }
-    out.Field(field.name, field.value);
-  }
-  PutForwarding(out, request, options);
-  if (!options.via.empty()) {
-    out.Put(head.version == HttpVersion::kHttp10 ? "Via: 1.0 " : "Via: 1.1 ");
-    out.Put(options.via).Put("\r\n");
-  }
+  out.Put(" HTTP/1.1\r\n").Field("Host", request.host);
+  ForEachUpstreamField(request, arena, [&out](std::string_view name, std::string_view value) {
+    out.Field(name, value);
+  });
   PutFraming(out, head.body);
   return out.Put("\r\n").Finish();
 }
@@ -175,14 +141,10 @@ std::string_view WriteClientHead(const ResponseHead& response, const ClientHeadO
   HeadWriter out(arena, bound);
   out.Put("HTTP/1.1 ").PutNumber(static_cast<uint64_t>(response.status)).Put(" ");
   out.Put(response.reason.empty() ? StatusText(response.status) : response.reason).Put("\r\n");
-  const ConnectionOptions connection(response.fields);
-  for (const HeaderField& field : response.fields) {
-    if (field.id != HeaderId::kOther ? IsHopByHop(field.id) : connection.Names(field)) continue;
-    out.Field(field.name, field.value);
-  }
+  ForEachClientField(
+      response, options, arena,
+      [&out](std::string_view name, std::string_view value) { out.Field(name, value); });
   if (options.informational) return out.Put("\r\n").Finish();
-  if (!response.fields.Has(HeaderId::kDate)) out.Field("Date", options.date);
-  if (!options.via.empty()) out.Put("Via: 1.1 ").Put(options.via).Put("\r\n");
   PutFraming(out, options.framing);
   if (options.close) out.Put("Connection: close\r\n");
   return out.Put("\r\n").Finish();

@@ -1,9 +1,11 @@
-// Writes the heads that leave: the request to the upstream, the response to the client. Hop-by-hop
-// fields end here (RFC 9110 7.6.1), forwarding fields are set, framing is written from what was
-// parsed and never copied. The result lies in the arena that is given (the turn's scratch).
+// What leaves: the request to the upstream, the response to the client. Hop-by-hop fields end here
+// (RFC 9110 7.6.1), forwarding fields are set, framing is written from what was parsed and never
+// copied. The rules are in ForEach…Field, for any version; the Write functions make HTTP/1.1 heads
+// of them, in the arena that is given (the turn's scratch).
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "gateway/base/arena.h"
@@ -12,16 +14,14 @@
 
 namespace sluice {
 
-struct UpstreamHeadOptions {
-  std::string_view host;     // the Host to send
+// A request for one attempt.
+struct UpstreamRequest {
+  const RequestView& view;
+  std::string_view host;     // the Host or :authority to send
   std::string_view via;      // our pseudonym; empty: no Via
   uint16_t server_port = 0;  // of the listener
   bool peer_is_trusted = false;
 };
-
-// The HTTP/1.1 request head for one attempt.
-std::string_view WriteUpstreamHead(const RequestView& request, const UpstreamHeadOptions& options,
-                                   Arena& arena);
 
 struct ClientHeadOptions {
   std::string_view date{};  // used when the response has none
@@ -30,6 +30,19 @@ struct ClientHeadOptions {
   bool close = false;     // Connection: close
   bool informational = false;
 };
+
+// Of a request: emit(name, value) for each field but Host and framing. `arena` holds what is put
+// together.
+template <typename Emit>
+void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emit);
+
+// Of a response: the same, but framing and Connection.
+template <typename Emit>
+void ForEachClientField(const ResponseHead& response, const ClientHeadOptions& options,
+                        Arena& arena, Emit emit);
+
+// The HTTP/1.1 request head.
+std::string_view WriteUpstreamHead(const UpstreamRequest& request, Arena& arena);
 
 // The HTTP/1.1 status line and fields for the client.
 std::string_view WriteClientHead(const ResponseHead& response, const ClientHeadOptions& options,
@@ -40,5 +53,80 @@ std::string_view WriteTrailers(const HeaderList& trailers, Arena& arena);
 
 // The size line in front of a chunk.
 std::string_view WriteChunkHead(size_t size, Arena& arena);
+
+// Fields that concern one connection only, whatever Connection says; and Content-Length, which is
+// written from the parsed framing.
+bool IsHopByHop(HeaderId id);
+// Fields that we set: a client's own are taken over only from a trusted peer.
+bool IsForwardingField(HeaderId id);
+
+// Is a field named by Connection? Fields that carry meaning end to end (all that we know by id) are
+// kept even then: naming them is an attack, not a hop-by-hop option.
+class ConnectionOptions {
+ public:
+  explicit ConnectionOptions(const HeaderList& fields);
+  bool Names(const HeaderField& field) const {
+    return names_fields_ && field.id == HeaderId::kOther && IsListed(field.name);
+  }
+
+ private:
+  bool IsListed(std::string_view name) const;
+
+  const HeaderList& fields_;
+  bool names_fields_;
+};
+
+// The values of forwarding fields.
+std::string_view ForwardedFor(const UpstreamRequest& request, Arena& arena);
+std::string_view PortText(uint16_t port, Arena& arena);
+std::string_view ViaText(HttpVersion received, std::string_view pseudonym, Arena& arena);
+
+template <typename Emit>
+void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emit) {
+  const RequestHead& head = *request.view.head;
+  const HeaderList& fields = head.fields;
+  const ConnectionOptions connection(fields);
+  for (const HeaderField& field : fields) {
+    if (field.id == HeaderId::kOther
+            ? connection.Names(field)
+            : IsHopByHop(field.id) || IsForwardingField(field.id) || field.id == HeaderId::kHost ||
+                  field.id == HeaderId::kProxy) {
+      continue;
+    }
+    emit(field.name, field.value);
+  }
+  const bool keep = request.peer_is_trusted;
+  const auto set = [&](HeaderId id, std::string_view name, std::string_view value) {
+    emit(name, keep && fields.Has(id) ? fields.Value(id) : value);
+  };
+  emit(std::string_view("X-Real-IP"), request.view.client_text);
+  emit(std::string_view("X-Forwarded-For"), ForwardedFor(request, arena));
+  set(HeaderId::kXForwardedProto, "X-Forwarded-Proto", request.view.scheme);
+  set(HeaderId::kXForwardedHost, "X-Forwarded-Host", head.authority);
+  set(HeaderId::kXForwardedPort, "X-Forwarded-Port", PortText(request.server_port, arena));
+  if (keep && fields.Has(HeaderId::kForwarded)) {
+    for (const HeaderField& field : fields) {
+      if (field.id == HeaderId::kForwarded) emit(std::string_view("Forwarded"), field.value);
+    }
+  }
+  if (!request.via.empty()) {
+    emit(std::string_view("Via"), ViaText(head.version, request.via, arena));
+  }
+}
+
+template <typename Emit>
+void ForEachClientField(const ResponseHead& response, const ClientHeadOptions& options,
+                        Arena& arena, Emit emit) {
+  const ConnectionOptions connection(response.fields);
+  for (const HeaderField& field : response.fields) {
+    if (field.id != HeaderId::kOther ? IsHopByHop(field.id) : connection.Names(field)) continue;
+    emit(field.name, field.value);
+  }
+  if (options.informational) return;
+  if (!response.fields.Has(HeaderId::kDate)) emit(std::string_view("Date"), options.date);
+  if (!options.via.empty()) {
+    emit(std::string_view("Via"), ViaText(response.version, options.via, arena));
+  }
+}
 
 }  // namespace sluice

@@ -28,6 +28,12 @@ bool HasNodeNames(const conf::Config& config) {
 
 }  // namespace
 
+// A listening socket with what is spoken on it, which a reload may change.
+struct OpenListener {
+  conf::ListenConfig config;
+  std::unique_ptr<Listener> socket;
+};
+
 struct ProxyServer::Core final : Deadline::Observer {
   Core(Loop& loop, uint32_t worker_index)
       : context(loop, worker_index), log_flush(loop.deadlines(), *this) {
@@ -41,7 +47,7 @@ struct ProxyServer::Core final : Deadline::Observer {
     log_flush.Set(context.loop.now() + kLogFlushInterval);
   }
 
-  void OnAccept(int fd, const SocketAddress& peer, const SocketAddress& listener);
+  void OnAccept(int fd, const SocketAddress& peer, const conf::ListenConfig& listen);
   bool MakeRoom();
   void OnConnectionClosed();
   void UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active);
@@ -52,7 +58,7 @@ struct ProxyServer::Core final : Deadline::Observer {
   ProxyContext context;
   Deadline log_flush;
   std::map<std::string, std::shared_ptr<UpstreamState>> upstreams;
-  std::vector<std::unique_ptr<Listener>> listeners;
+  std::vector<std::unique_ptr<OpenListener>> listeners;
   bool accepting_paused = false;
   std::function<void()> on_drained;
 };
@@ -67,11 +73,14 @@ ProxyServer::~ProxyServer() {
 
 Status ProxyServer::AddListener(int fd, const conf::ListenConfig& config) {
   Core& core = *core_;
-  auto listener = std::make_unique<Listener>(
+  auto listener = std::make_unique<OpenListener>();
+  listener->config = config;
+  listener->socket = std::make_unique<Listener>(
       core.context.loop, fd, config.address,
-      [&core, &address = core.context.Intern(config.address)](
-          int accepted, const SocketAddress& peer) { core.OnAccept(accepted, peer, address); });
-  if (core.context.active != nullptr) listener->Resume();
+      [&core, &listen = listener->config](int accepted, const SocketAddress& peer) {
+        core.OnAccept(accepted, peer, listen);
+      });
+  if (core.context.active != nullptr) listener->socket->Resume();
   core.listeners.push_back(std::move(listener));
   return {};
 }
@@ -79,21 +88,22 @@ Status ProxyServer::AddListener(int fd, const conf::ListenConfig& config) {
 void ProxyServer::RemoveListener(const SocketAddress& address) {
   auto& listeners = core_->listeners;
   const auto found = std::find_if(listeners.begin(), listeners.end(), [&](const auto& listener) {
-    return listener->address() == address;
+    return listener->config.address == address;
   });
   if (found == listeners.end()) return;
-  (*found)->AcceptQueued();
+  (*found)->socket->AcceptQueued();
   listeners.erase(found);
   core_->context.loop.FlushDirty();
 }
 
-void ProxyServer::Core::OnAccept(int fd, const SocketAddress& peer, const SocketAddress& listener) {
-  ClientConnection::Accept(context, fd, peer, listener);
+void ProxyServer::Core::OnAccept(int fd, const SocketAddress& peer,
+                                 const conf::ListenConfig& listen) {
+  ClientConnection::Accept(context, fd, peer, listen);
   if (context.connections_open < context.gateway().limits.worker_connections || MakeRoom()) return;
   accepting_paused = true;
   Log(LogLevel::kWarn, "accepting is paused: worker_connections is reached",
       {{"worker_connections", context.gateway().limits.worker_connections}});
-  for (const auto& other : listeners) other->Pause();
+  for (const auto& other : listeners) other->socket->Pause();
 }
 
 // At the limit the connection that has been idle for longest gives way.
@@ -107,7 +117,7 @@ bool ProxyServer::Core::MakeRoom() {
 void ProxyServer::Core::OnConnectionClosed() {
   if (accepting_paused && context.connections_open < context.gateway().limits.worker_connections) {
     accepting_paused = false;
-    for (const auto& listener : listeners) listener->Resume();
+    for (const auto& listener : listeners) listener->socket->Resume();
   }
   if (!on_drained || !context.clients.empty()) return;
   if (!context.upstream_connections.empty()) return CloseUpstreams();  // each ends here again
@@ -122,11 +132,16 @@ void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot) {
   core.context.client_limits.fields = gateway.limits.header_count;
   auto active = std::make_shared<ActiveSnapshot>();
   core.UpdateUpstreams(snapshot->config(), *active);
+  for (const conf::ListenConfig& listen : gateway.listen) {
+    for (const auto& listener : core.listeners) {
+      if (listener->config.address == listen.address) listener->config = listen;
+    }
+  }
   active->snapshot = std::move(snapshot);
   const bool first = core.context.active == nullptr;
   core.context.active = std::move(active);
   if (!first) return;
-  for (const auto& listener : core.listeners) listener->Resume();
+  for (const auto& listener : core.listeners) listener->socket->Resume();
 }
 
 void ProxyServer::Core::StartResolver() {
@@ -167,7 +182,7 @@ AccessLog* ProxyServer::access_log() { return core_->context.access_log.get(); }
 void ProxyServer::Drain(std::function<void()> done) {
   Core& core = *core_;
   core.context.draining = true;
-  for (const auto& listener : core.listeners) listener->AcceptQueued();
+  for (const auto& listener : core.listeners) listener->socket->AcceptQueued();
   core.listeners.clear();
   core.accepting_paused = false;
   for (ClientConnection* client = core.context.clients.front(); client != nullptr;

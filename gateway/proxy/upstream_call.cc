@@ -6,6 +6,7 @@
 #include "gateway/base/log.h"
 #include "gateway/net/stream.h"
 #include "gateway/proxy/exchange.h"
+#include "gateway/proxy/forward_headers.h"
 #include "gateway/proxy/retry_policy.h"
 #include "gateway/proxy/upstream_connection.h"
 
@@ -58,11 +59,10 @@ void UpstreamCall::OnDeadline() {
 void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
   ++attempts_;
   if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
-  connection_ = fresh ? nullptr : UpstreamConnection::TakeIdle(*endpoint, *this);
-  if (connection_ != nullptr) return SendRequest();
+  channel_ = fresh ? nullptr : UpstreamConnection::TakeIdle(*endpoint, *this);
+  if (channel_ != nullptr) return SendRequest();
   attempt_started_ = MonoNow();
-  connection_ =
-      &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, timeouts_.connect);
+  channel_ = &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, timeouts_.connect);
 }
 
 void UpstreamCall::OnConnected() {
@@ -72,21 +72,19 @@ void UpstreamCall::OnConnected() {
 
 void UpstreamCall::SendRequest() {
   connected_ = true;
-  const RequestHead& request = *exchange_.view().head;
-  UpstreamConnection* const connection = connection_;
-  connection->SendHead(exchange_.WriteHeadFor(connection->endpoint(), *config_), request.method,
-                       request.body, timeouts_);
+  UpstreamChannel* const channel = channel_;
+  channel->SendHead(exchange_.RequestFor(channel->endpoint(), *config_), timeouts_);
   if (!replay_.empty()) {
-    connection->SendBody(replay_.view());
+    channel->SendBody(replay_.view());
     // replay_ may grow, and move, before this callback ends.
     context_.loop.FlushDirty();
-    if (connection_ != connection) return;  // sending failed and another attempt is under way
+    if (channel_ != channel) return;  // sending failed and another attempt is under way
     if (replay_.size() > kReplayLimit) {
       replayable_ = false;
       replay_.Clear();
     }
   }
-  if (body_done_) connection->FinishBody(trailers_);
+  if (body_done_) channel->FinishBody(trailers_);
   if (std::exchange(client_paused_, false)) exchange_.ResumeRequestBody();
 }
 
@@ -99,7 +97,7 @@ void UpstreamCall::SendBody(std::string_view bytes) {
     replayable_ = false;
     replay_.Clear();
   }
-  if (connected_) return connection_->SendBody(bytes);
+  if (connected_) return channel_->SendBody(bytes);
   if (replay_.size() > Stream::kHighWatermark && !client_paused_) {
     client_paused_ = true;
     exchange_.PauseRequestBody();
@@ -109,15 +107,15 @@ void UpstreamCall::SendBody(std::string_view bytes) {
 void UpstreamCall::FinishBody(const HeaderList& trailers) {
   body_done_ = true;
   if (!trailers.empty()) trailers_ = trailers;
-  if (connected_) connection_->FinishBody(trailers);
+  if (connected_) channel_->FinishBody(trailers);
 }
 
 void UpstreamCall::PauseResponse() {
-  if (connection_ != nullptr) connection_->PauseReading();
+  if (channel_ != nullptr) channel_->PauseReading();
 }
 
 void UpstreamCall::ResumeResponse() {
-  if (connection_ != nullptr) connection_->ResumeReading();
+  if (channel_ != nullptr) channel_->ResumeReading();
 }
 
 void UpstreamCall::OnInformational(ResponseHead& head) { exchange_.OnInformational(head); }
@@ -137,13 +135,13 @@ void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   // The connection goes back first: the exchange may begin the next request of a pipeline with it.
   // The trailers stay valid until then.
   connected_ = false;
-  std::exchange(connection_, nullptr)->Release(*config_);
+  std::exchange(channel_, nullptr)->Release(*config_);
   exchange_.OnResponseEnd(trailers);
 }
 
 void UpstreamCall::OnFailed(const Error& error) {
-  const bool stale = connected_ && connection_ != nullptr && connection_->is_reused();
-  connection_ = nullptr;
+  const bool stale = connected_ && channel_ != nullptr && channel_->is_reused();
+  channel_ = nullptr;
   connected_ = false;
   const AttemptFacts facts{.method = exchange_.view().method(),
                            .body_replayable = replayable_,
@@ -180,7 +178,7 @@ void UpstreamCall::OnWritable() {
 void UpstreamCall::End() {
   ListNode<Waiter>::Unlink();
   deadline_.Cancel();
-  if (connection_ != nullptr) std::exchange(connection_, nullptr)->Abort();
+  if (channel_ != nullptr) std::exchange(channel_, nullptr)->Abort();
 }
 
 void UpstreamCall::Reset() {

@@ -17,7 +17,7 @@
 namespace sluice {
 
 class Stream;
-class UpstreamConnection;
+class UpstreamChannel;
 
 class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observer {
  public:
@@ -68,7 +68,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   std::shared_ptr<UpstreamState> upstream_;
   const conf::UpstreamConfig* config_ = nullptr;
   conf::UpstreamTimeouts timeouts_;
-  UpstreamConnection* connection_ = nullptr;
+  UpstreamChannel* channel_ = nullptr;
   std::vector<std::shared_ptr<Endpoint>> tried_;  // the current one is last
   Deadline deadline_;                             // waiting for a name
   Buffer replay_;
@@ -78,7 +78,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   Duration connect_time_{};
   uint32_t attempts_ = 0;
   uint32_t retries_left_ = 0;
-  bool connected_ = false;  // the head of the request was sent on connection_
+  bool connected_ = false;  // the head of the request was sent on channel_
   bool body_done_ = false;
   bool replayable_ = true;
   bool stale_retried_ = false;

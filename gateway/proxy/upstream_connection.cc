@@ -66,17 +66,28 @@ void UpstreamConnection::OnConnected(Status status) {
   if (call_ != nullptr) call_->OnConnected();
 }
 
-void UpstreamConnection::SendHead(std::string_view head, Method method, const BodyFraming& framing,
+void UpstreamConnection::SendHead(const UpstreamRequest& request,
                                   const conf::UpstreamTimeouts& timeouts) {
+  const RequestHead& head = *request.view.head;
   ++calls_;
-  method_ = method;
+  method_ = head.method;
   timeouts_ = timeouts;
-  chunked_request_ = framing.kind == BodyFraming::Kind::kChunked;
+  chunked_request_ = head.body.kind == BodyFraming::Kind::kChunked;
   request_sent_ = response_done_ = keep_alive_ = false;
   sent_before_ = stream_.bytes_sent();
   received_before_ = stream_.bytes_received();
-  decoder_.StartMessage(method);
-  stream_.Send(head);
+  decoder_.StartMessage(method_);
+  stream_.Send(WriteUpstreamHead(request, context_.loop.scratch()));
+  UpdateDeadline();
+}
+
+void UpstreamConnection::PauseReading() {
+  stream_.PauseReading();
+  UpdateDeadline();
+}
+
+void UpstreamConnection::ResumeReading() {
+  stream_.ResumeReading();
   UpdateDeadline();
 }
 

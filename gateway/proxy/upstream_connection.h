@@ -13,13 +13,15 @@
 #include "gateway/net/deadline.h"
 #include "gateway/net/stream.h"
 #include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/upstream_channel.h"
 #include "gateway/proxy/upstream_state.h"
 
 namespace sluice {
 
 class UpstreamCall;
 
-class UpstreamConnection final : public StreamObserver,
+class UpstreamConnection final : public UpstreamChannel,
+                                 public StreamObserver,
                                  public Deadline::Observer,
                                  public ListNode<ActiveTag>,
                                  public ListNode<IdleTag> {
@@ -33,28 +35,15 @@ class UpstreamConnection final : public StreamObserver,
   // The most recently used idle connection of `endpoint`, bound to `call`; null when there is none.
   static UpstreamConnection* TakeIdle(Endpoint& endpoint, UpstreamCall& call);
 
-  // Begins the exchange: sends the head. `head` is lent until the callback ends.
-  void SendHead(std::string_view head, Method method, const BodyFraming& framing,
-                const conf::UpstreamTimeouts& timeouts);
-  void SendBody(std::string_view bytes);
-  void FinishBody(const HeaderList& trailers);
-
-  void PauseReading() {
-    stream_.PauseReading();
-    UpdateDeadline();
-  }
-  void ResumeReading() {
-    stream_.ResumeReading();
-    UpdateDeadline();
-  }
-
-  // The call is over: keeps the connection for the next one if that is safe, or closes it.
-  void Release(const conf::UpstreamConfig& config);
-  // The call is over before the response was, or nobody needs the connection: closes.
-  void Abort();
-
-  bool is_reused() const { return calls_ > 1; }
-  const Endpoint& endpoint() const { return *endpoint_; }
+  void SendHead(const UpstreamRequest& request, const conf::UpstreamTimeouts& timeouts) override;
+  void SendBody(std::string_view bytes) override;
+  void FinishBody(const HeaderList& trailers) override;
+  void PauseReading() override;
+  void ResumeReading() override;
+  void Release(const conf::UpstreamConfig& config) override;
+  void Abort() override;
+  bool is_reused() const override { return calls_ > 1; }
+  const Endpoint& endpoint() const override { return *endpoint_; }
 
   void OnConnected(Status status) override;
   void OnRead(std::string_view bytes) override;

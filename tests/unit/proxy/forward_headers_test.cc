@@ -22,14 +22,17 @@ class UpstreamHeadTest : public testing::Test {
     view_.path = "/x";
     view_.scheme = "http";
     view_.peer_text = view_.client_text = "10.0.0.9";
-    options_ = {.host = "a.test:8080", .via = {}, .server_port = 9080, .peer_is_trusted = false};
   }
-  std::string Write() { return std::string(WriteUpstreamHead(view_, options_, arena_)); }
+  std::string Write() { return std::string(WriteUpstreamHead(request_, arena_)); }
 
   Arena arena_;
   RequestHead head_;
   RequestView view_;
-  UpstreamHeadOptions options_;
+  UpstreamRequest request_{.view = view_,
+                           .host = "a.test:8080",
+                           .via = {},
+                           .server_port = 9080,
+                           .peer_is_trusted = false};
 };
 
 TEST_F(UpstreamHeadTest, WritesTheMatchedPathAndOurForwardingFields) {
@@ -87,7 +90,7 @@ TEST_F(UpstreamHeadTest, ReplacesForwardingFieldsOfAnUntrustedPeer) {
 }
 
 TEST_F(UpstreamHeadTest, ExtendsForwardingFieldsOfATrustedPeer) {
-  options_.peer_is_trusted = true;
+  request_.peer_is_trusted = true;
   view_.client_text = "1.2.3.4";
   head_.fields.Add("X-Forwarded-For", "1.2.3.4");
   head_.fields.Add("X-Forwarded-Proto", "https");
@@ -109,7 +112,7 @@ TEST_F(UpstreamHeadTest, WritesFramingFromWhatWasParsed) {
 }
 
 TEST_F(UpstreamHeadTest, AddsViaWhenConfigured) {
-  options_.via = "gw";
+  request_.via = "gw";
   head_.fields.Add("Via", "1.0 other");
   EXPECT_THAT(Write(), HasSubstr("Via: 1.0 other\r\n"));
   EXPECT_THAT(Write(), HasSubstr("Via: 1.1 gw\r\n"));

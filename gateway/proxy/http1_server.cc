@@ -1,0 +1,338 @@
+#include "gateway/proxy/http1_server.h"
+
+#include <cstdint>
+#include <utility>
+
+#include "gateway/base/text.h"
+#include "gateway/proxy/exchange.h"
+#include "gateway/proxy/forward_headers.h"
+
+namespace sluice {
+namespace {
+
+// Pipelined bytes that may wait while an exchange runs; above it the client is not read.
+constexpr size_t kLeftoverLimit = 64 * 1024;
+// The rest of an unwanted body is read up to this size to keep the connection.
+constexpr uint64_t kDiscardLimit = 256 * 1024;
+// How long a client may take to notice that we have closed.
+constexpr Duration kLingerTime = seconds(5);
+
+// A response without a body may still say how long it would be (RFC 9110 8.6).
+BodyFraming HeaderOnlyFraming(const ResponseHead& head) {
+  if (head.body.kind == BodyFraming::Kind::kLength) return head.body;
+  const auto length = ParseDecimal(head.fields.Value(HeaderId::kContentLength));
+  if (!length) return {};
+  return {BodyFraming::Kind::kLength, *length};
+}
+
+}  // namespace
+
+Http1Server::Http1Server(ClientConnection& connection)
+    : ExchangeClient(connection), context_(connection.context()), stream_(connection.stream()) {}
+
+Http1Server::~Http1Server() = default;
+
+void Http1Server::Start() { WaitFor(Waiting::kHead, context_.gateway().timeouts.header); }
+
+bool Http1Server::in_head() const { return decoder_ != nullptr && decoder_->in_head(); }
+
+bool Http1Server::CanProcess() const {
+  if (body_paused_) return false;
+  if (state_ == State::kServing) return !request_done_;
+  return state_ == State::kReady || state_ == State::kDiscarding;
+}
+
+void Http1Server::OnRead(std::string_view bytes) {
+  if (state_ == State::kLingering || state_ == State::kClosing) return;
+  connection_.MarkBusy();
+  if (decoder_ == nullptr) decoder_ = context_.TakeDecoder();
+  if (leftover_.empty()) {
+    leftover_.Append(Process(bytes));
+  } else {
+    leftover_.Append(bytes);
+    ProcessLeftover();
+  }
+  if (leftover_.size() > kLeftoverLimit && !CanProcess()) stream_.PauseReading();
+  UpdateDeadline();
+}
+
+void Http1Server::ProcessLeftover() {
+  if (leftover_.empty() || !CanProcess() || processing_) return;
+  Buffer bytes = std::exchange(leftover_, Buffer());
+  const std::string_view rest = Process(bytes.view());
+  context_.loop.FlushDirty();  // what was lent lies in `bytes`
+  bytes.Consume(bytes.size() - rest.size());
+  leftover_ = std::move(bytes);
+}
+
+std::string_view Http1Server::Process(std::string_view bytes) {
+  processing_ = true;
+  while (CanProcess()) {
+    const size_t before = bytes.size();
+    const CodecEvent event = decoder_->Next(bytes);
+    request_bytes_in_ += before - bytes.size();
+    if (event == CodecEvent::kNeedMore) break;
+    HandleEvent(event);
+  }
+  processing_ = false;
+  return state_ == State::kLingering || state_ == State::kClosing ? std::string_view() : bytes;
+}
+
+void Http1Server::HandleEvent(CodecEvent event) {
+  switch (event) {
+    case CodecEvent::kNeedMore:
+      return;
+    case CodecEvent::kHead:
+      return BeginExchange();
+    case CodecEvent::kData:
+      if (state_ == State::kServing) return exchange_->OnRequestData(decoder_->data());
+      discarded_ += decoder_->data().size();
+      if (discarded_ > kDiscardLimit) Linger();
+      return;
+    case CodecEvent::kEnd:
+      return OnRequestDone();
+    case CodecEvent::kError:
+      return OnDecodeError();
+  }
+}
+
+void Http1Server::BeginExchange() {
+  state_ = State::kServing;
+  ++request_number_;
+  RequestHead& head = decoder_->request();
+  close_after_response_ =
+      !head.keep_alive || head.version == HttpVersion::kHttp10 || context_.draining;
+  exchange_ = context_.TakeExchange();
+  exchange_->Begin(*this, head);
+}
+
+void Http1Server::OnRequestDone() {
+  request_done_ = true;
+  if (state_ == State::kServing) return exchange_->OnRequestEnd(decoder_->trailers());
+  NextRequest();
+}
+
+void Http1Server::OnDecodeError() {
+  close_after_response_ = true;
+  if (state_ == State::kServing) return exchange_->OnRequestFailed(decoder_->error());
+  if (state_ == State::kDiscarding) return Linger();
+  state_ = State::kServing;
+  ++request_number_;
+  exchange_ = context_.TakeExchange();
+  exchange_->Refuse(*this, decoder_->request(), decoder_->error());
+}
+
+void Http1Server::OnExchangeDone() {
+  context_.GiveExchange(std::move(exchange_));
+  if (state_ == State::kClosing) return;
+  if (close_after_response_) {
+    // Unread bytes would turn our close into a reset that can overtake the response.
+    if (!request_done_ || !leftover_.empty() || processing_) return Linger();
+    return CloseGracefully();
+  }
+  if (!request_done_) {
+    state_ = State::kDiscarding;
+    discarded_ = 0;
+    ResumeRequestBody();
+    return UpdateDeadline();
+  }
+  NextRequest();
+}
+
+void Http1Server::NextRequest() {
+  state_ = State::kReady;
+  request_done_ = body_paused_ = head_begun_ = continue_sent_ = false;
+  request_bytes_in_ = response_bytes_out_ = 0;
+  decoder_->StartMessage();
+  if (processing_) return;  // the loop in Process goes on
+  ProcessLeftover();
+  if (state_ != State::kReady) return;
+  if (eof_) return CloseGracefully();
+  stream_.ResumeReading();
+  UpdateDeadline();
+}
+
+void Http1Server::Send(std::string_view bytes) {
+  response_bytes_out_ += bytes.size();
+  stream_.Send(bytes);
+}
+
+void Http1Server::SendContinue() {
+  continue_sent_ = true;
+  Send("HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+void Http1Server::SendInformational(const ResponseHead& head) {
+  if (head.status == 100) continue_sent_ = true;
+  Send(WriteClientHead(head, {.informational = true}, context_.loop.scratch()));
+}
+
+void Http1Server::SendResponseHead(const ResponseHead& head, std::string_view via) {
+  const RequestHead& request = decoder_->request();
+  ClientHeadOptions options{.date = {}, .via = via, .framing = head.body};
+  if (!head.fields.Has(HeaderId::kDate)) options.date = context_.HttpDate();
+  const bool no_body = request.method == Method::kHead || head.status == 304;
+  response_chunked_ = false;
+  if (no_body) {
+    options.framing = HeaderOnlyFraming(head);
+  } else if (head.body.kind == BodyFraming::Kind::kChunked ||
+             head.body.kind == BodyFraming::Kind::kUntilClose) {
+    response_chunked_ = request.version != HttpVersion::kHttp10;
+    options.framing.kind =
+        response_chunked_ ? BodyFraming::Kind::kChunked : BodyFraming::Kind::kUntilClose;
+  }
+  // A client that waits for 100 and gets a final answer may or may not send the body: the end of
+  // its request is not known.
+  if (request.expect_continue && !continue_sent_ && !request_done_) close_after_response_ = true;
+  if (context_.draining) close_after_response_ = true;
+  options.close = close_after_response_;
+  Send(WriteClientHead(head, options, context_.loop.scratch()));
+}
+
+void Http1Server::SendResponseData(std::string_view bytes) {
+  if (!response_chunked_) return Send(bytes);
+  Send(WriteChunkHead(bytes.size(), context_.loop.scratch()));
+  Send(bytes);
+  Send("\r\n");
+}
+
+void Http1Server::FinishResponse(const HeaderList& trailers) {
+  if (!response_chunked_) return;
+  Send("0\r\n");
+  if (!trailers.empty()) Send(WriteTrailers(trailers, context_.loop.scratch()));
+  Send("\r\n");
+}
+
+void Http1Server::AbortResponse() { CloseGracefully(); }
+
+void Http1Server::PauseRequestBody() {
+  body_paused_ = true;
+  if (request_done_) return;
+  stream_.PauseReading();
+  UpdateDeadline();
+}
+
+void Http1Server::ResumeRequestBody() {
+  if (!std::exchange(body_paused_, false)) return;
+  ProcessLeftover();
+  if (body_paused_ || state_ == State::kClosing || state_ == State::kLingering) return;
+  stream_.ResumeReading();
+  UpdateDeadline();
+}
+
+void Http1Server::OnEof() {
+  eof_ = true;
+  if (state_ == State::kClosing) return;
+  // A client may half-close after its last request and still read the response (RFC 9112 9.6).
+  if (state_ == State::kServing && request_done_) return;
+  if (state_ == State::kServing) return connection_.Close(ErrorCode::kClientClosed);
+  CloseGracefully();
+}
+
+void Http1Server::OnBlocked() {
+  blocked_ = true;
+  unsent_at_deadline_ = stream_.unsent();
+  if (state_ == State::kServing) exchange_->PauseResponse();
+  UpdateDeadline();
+}
+
+void Http1Server::OnWritable() {
+  blocked_ = false;
+  if (state_ == State::kServing) exchange_->ResumeResponse();
+  UpdateDeadline();
+}
+
+// Answers are complete, but the client still sends: close our side, read on for a while, so that
+// the answer is not destroyed by a reset (nginx calls this lingering close).
+void Http1Server::Linger() {
+  state_ = State::kLingering;
+  leftover_.Clear();
+  body_paused_ = false;
+  stream_.ShutdownWrite();
+  stream_.ResumeReading();
+  unsent_at_deadline_ = SIZE_MAX;
+  WaitFor(Waiting::kLinger, kLingerTime);
+  if (eof_) stream_.CloseAfterFlush();
+}
+
+// Everything was read: close as soon as the client has taken what was sent.
+void Http1Server::CloseGracefully() {
+  state_ = State::kClosing;
+  connection_.MarkBusy();
+  unsent_at_deadline_ = SIZE_MAX;
+  WaitFor(Waiting::kSend, context_.gateway().timeouts.send);
+  stream_.CloseAfterFlush();
+}
+
+void Http1Server::WaitFor(Waiting waiting, Duration timeout) {
+  waiting_ = waiting;
+  connection_.SetDeadline(timeout);
+}
+
+void Http1Server::UpdateDeadline() {
+  if (state_ == State::kLingering || state_ == State::kClosing) return;
+  const conf::TimeoutConfig& timeouts = context_.gateway().timeouts;
+  if (blocked_) return WaitFor(Waiting::kSend, timeouts.send);
+  if (state_ == State::kReady) {
+    if (in_head()) {
+      // Counts from the first byte of the head, however slowly the rest comes.
+      if (!std::exchange(head_begun_, true)) WaitFor(Waiting::kHead, timeouts.header);
+      return;
+    }
+    connection_.MarkIdle();
+    if (decoder_ != nullptr) context_.GiveDecoder(std::move(decoder_));
+    return WaitFor(Waiting::kIdle,
+                   context_.draining ? ClientConnection::kDrainGrace : timeouts.keepalive);
+  }
+  if (!request_done_ && !body_paused_) return WaitFor(Waiting::kBody, timeouts.body);
+  waiting_ = Waiting::kNothing;
+  connection_.CancelDeadline();
+}
+
+void Http1Server::OnDeadline() {
+  switch (waiting_) {
+    case Waiting::kHead:
+      if (!in_head()) return connection_.Close(ErrorCode::kHeaderTimeout);
+      close_after_response_ = true;
+      state_ = State::kServing;
+      exchange_ = context_.TakeExchange();
+      return exchange_->Refuse(*this, decoder_->request(),
+                               ClientError(ErrorCode::kHeaderTimeout, "the head took too long"));
+    case Waiting::kBody:
+      if (state_ != State::kServing) return Linger();
+      close_after_response_ = true;
+      return exchange_->OnRequestFailed(
+          ClientError(ErrorCode::kBodyTimeout, "the body took too long"));
+    case Waiting::kSend:
+    case Waiting::kLinger:
+      return OnSendDeadline();
+    case Waiting::kNothing:
+    case Waiting::kIdle:
+      return connection_.Close(ErrorCode::kNone);
+  }
+}
+
+void Http1Server::OnSendDeadline() {
+  const size_t unsent = stream_.unsent();
+  const bool progress = unsent < std::exchange(unsent_at_deadline_, unsent);
+  if (progress && unsent > 0) return WaitFor(waiting_, context_.gateway().timeouts.send);
+  connection_.Close(ErrorCode::kClientSendTimeout);
+}
+
+void Http1Server::BeginDrain() {
+  if (state_ == State::kServing) {
+    close_after_response_ = true;
+  } else if (state_ == State::kReady && !in_head()) {
+    WaitFor(Waiting::kIdle, ClientConnection::kDrainGrace);
+  }
+}
+
+void Http1Server::OnLost(ErrorCode reason) {
+  if (state_ == State::kServing) {
+    state_ = State::kClosing;
+    exchange_->OnClientGone(reason);
+  }
+  state_ = State::kClosing;
+}
+
+}  // namespace sluice

@@ -1,0 +1,37 @@
+// What a call sees of the way to its endpoint: an HTTP/1 connection for as long as the request has
+// it, or one stream of an HTTP/2 connection. Tells the call what comes back.
+#pragma once
+
+#include <string_view>
+
+#include "conf/resources.h"
+#include "gateway/http/headers.h"
+
+namespace sluice {
+
+struct Endpoint;
+struct UpstreamRequest;
+
+class UpstreamChannel {
+ public:
+  // Begins the exchange. What `request` refers to is lent until the callback ends.
+  virtual void SendHead(const UpstreamRequest& request, const conf::UpstreamTimeouts& timeouts) = 0;
+  virtual void SendBody(std::string_view bytes) = 0;
+  virtual void FinishBody(const HeaderList& trailers) = 0;
+
+  virtual void PauseReading() = 0;
+  virtual void ResumeReading() = 0;
+
+  // One of these ends the call's use of it. Release, after a whole response: keeps the connection
+  // for the next call if that is safe. Abort: nobody wants the rest.
+  virtual void Release(const conf::UpstreamConfig& config) = 0;
+  virtual void Abort() = 0;
+
+  virtual bool is_reused() const = 0;  // the connection has carried requests before
+  virtual const Endpoint& endpoint() const = 0;
+
+ protected:
+  ~UpstreamChannel() = default;
+};
+
+}  // namespace sluice
