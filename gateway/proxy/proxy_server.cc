@@ -49,6 +49,7 @@ struct ProxyServer::Core final : Deadline::Observer {
 
   void OnAccept(int fd, const SocketAddress& peer, const conf::ListenConfig& listen);
   bool MakeRoom();
+  void UpdateListeners(const conf::GatewayConfig& gateway);
   void OnConnectionClosed();
   void UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active);
   void StartResolver();
@@ -80,8 +81,10 @@ Status ProxyServer::AddListener(int fd, const conf::ListenConfig& config) {
       [&core, &listen = listener->config](int accepted, const SocketAddress& peer) {
         core.OnAccept(accepted, peer, listen);
       });
-  if (core.context.active != nullptr) listener->socket->Resume();
   core.listeners.push_back(std::move(listener));
+  if (core.context.active == nullptr) return {};
+  core.UpdateListeners(core.context.gateway());
+  core.listeners.back()->socket->Resume();
   return {};
 }
 
@@ -132,16 +135,20 @@ void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot) {
   core.context.client_limits.fields = gateway.limits.header_count;
   auto active = std::make_shared<ActiveSnapshot>();
   core.UpdateUpstreams(snapshot->config(), *active);
-  for (const conf::ListenConfig& listen : gateway.listen) {
-    for (const auto& listener : core.listeners) {
-      if (listener->config.address == listen.address) listener->config = listen;
-    }
-  }
+  core.UpdateListeners(gateway);
   active->snapshot = std::move(snapshot);
   const bool first = core.context.active == nullptr;
   core.context.active = std::move(active);
   if (!first) return;
   for (const auto& listener : core.listeners) listener->socket->Resume();
+}
+
+void ProxyServer::Core::UpdateListeners(const conf::GatewayConfig& gateway) {
+  for (const conf::ListenConfig& listen : gateway.listen) {
+    for (const auto& listener : listeners) {
+      if (listener->config.address == listen.address) listener->config = listen;
+    }
+  }
 }
 
 void ProxyServer::Core::StartResolver() {
