@@ -112,7 +112,7 @@ struct ErrorLog {
 // RFC 9110 7.6.3: a pseudonym is a token; our name may also be written as a host.
 struct Pseudonym {
   std::optional<std::string> operator()(const Place& place) const {
-    const auto text = Text{1, 64}(place);
+    auto text = Text{1, 64}(place);
     if (!text) return std::nullopt;
     const bool valid = std::all_of(text->begin(), text->end(), [](char c) {
       const char lower = AsciiLower(c);

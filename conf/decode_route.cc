@@ -9,7 +9,7 @@ namespace {
 
 struct UriPattern {
   std::optional<std::string> operator()(const Place& place) const {
-    const auto uri = Text{1, 4096}(place);
+    auto uri = Text{1, 4096}(place);
     if (!uri) return std::nullopt;
     if (*uri != "*" && !uri->starts_with('/')) {
       return place.Expected("a path that starts with / (or *)");

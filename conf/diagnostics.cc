@@ -73,6 +73,7 @@ void AppendExcerpt(std::string& out, std::string_view line, Position position) {
 // In the order of the sources, so that a reader goes through each file once.
 std::vector<const Diagnostic*> InOrder(const std::vector<Diagnostic>& list) {
   std::vector<const Diagnostic*> out;
+  out.reserve(list.size());
   for (const Diagnostic& item : list) out.push_back(&item);
   std::stable_sort(out.begin(), out.end(), [](const Diagnostic* a, const Diagnostic* b) {
     return std::tie(a->position.file, a->position.line, a->position.column) <

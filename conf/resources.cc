@@ -59,7 +59,7 @@ class IdTable {
     std::vector<std::string_view> names;
     for (const auto& [known, where] : ids_) names.push_back(known);
     std::sort(names.begin(), names.end());
-    const std::string near = Suggest(id, names);
+    std::string near = Suggest(id, names);
     if (!near.empty()) return near;
     std::string out = std::string(list_) + " are ";
     for (size_t i = 0; i < std::min(names.size(), kShownCandidates); ++i) {

@@ -78,8 +78,8 @@ void Substituter::WalkEntries(Node& node, const Place& place) {
   for (Entry& entry : node.entries) {
     if (entry.key.find("${") != std::string::npos) {
       auto key = Expand(entry.key, entry.key_position, place.Of(entry));
-      if (key) entry.key = *std::move(key);
       entry.value.broken = !key;
+      if (key) entry.key = *std::move(key);
       renamed = true;
     }
     Walk(entry.value, place.Of(entry));
