@@ -11,7 +11,6 @@
 #include <signal.h>
 
 #include "gateway/base/log.h"
-#include "gateway/control/child_process.h"
 #include "gateway/control/control_server.h"
 #include "gateway/control/messages.h"
 #include "gateway/control/privileges.h"
@@ -53,12 +52,8 @@ class Controller final : public IpcChannel::Observer {
 };
 
 int Controller::Run() {
-  auto channel = IpcChannel::Make(loop_, UniqueFd(kChannelFd), *this);
-  if (!channel.has_value()) {
-    Log(LogLevel::kError, "no channel to master", {{"reason", channel.error().detail}});
-    return 1;
-  }
-  channel_ = std::move(*channel);
+  channel_ = OpenChannel(loop_, *this);
+  if (channel_ == nullptr) return 1;
   terminate_ = std::make_unique<SignalWatcher>(loop_, SIGTERM, [this] { End(0); });
   loop_.Run();
   return exit_code_;
@@ -69,8 +64,7 @@ void Controller::OnMessage(IpcMessage message) {
   const uint32_t type = message.type;
   const Status handled = HandleMessage(message);
   if (handled.has_value()) return;
-  Log(LogLevel::kError, "cannot do what master says",
-      {{"message", type}, {"reason", handled.error().detail}});
+  LogRefusedMessage(type, handled.error());
   End(1);
 }
 
@@ -211,14 +205,9 @@ void Controller::End(int exit_code) {
 }  // namespace
 
 int RunController() {
-  PrepareRole();
-  SetLogRole("controller");
-  auto loop = Loop::Make();
-  if (!loop.has_value()) {
-    Log(LogLevel::kError, "no event loop", {{"reason", loop.error().detail}});
-    return 1;
-  }
-  Controller controller(**loop);
+  const auto loop = BeginRole("controller");
+  if (loop == nullptr) return 1;
+  Controller controller(*loop);
   return controller.Run();
 }
 

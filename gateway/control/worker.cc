@@ -7,7 +7,6 @@
 #include <signal.h>
 
 #include "gateway/base/log.h"
-#include "gateway/control/child_process.h"
 #include "gateway/control/messages.h"
 #include "gateway/control/privileges.h"
 #include "gateway/control/role.h"
@@ -71,12 +70,8 @@ class Worker final : public IpcChannel::Observer {
 };
 
 int Worker::Run() {
-  auto channel = IpcChannel::Make(loop_, UniqueFd(kChannelFd), *this);
-  if (!channel.has_value()) {
-    Log(LogLevel::kError, "no channel to master", {{"reason", channel.error().detail}});
-    return 1;
-  }
-  channel_ = std::move(*channel);
+  channel_ = OpenChannel(loop_, *this);
+  if (channel_ == nullptr) return 1;
   // An operator may end one worker gently; master starts another.
   terminate_ = std::make_unique<SignalWatcher>(loop_, SIGTERM, [this] { Drain(std::nullopt); });
   loop_.Run();
@@ -89,8 +84,7 @@ void Worker::OnMessage(IpcMessage message) {
   const uint32_t type = message.type;
   const Status handled = HandleMessage(message);
   if (handled.has_value()) return;
-  Log(LogLevel::kError, "cannot do what master says",
-      {{"message", type}, {"reason", handled.error().detail}});
+  LogRefusedMessage(type, handled.error());
   End(1);
 }
 
@@ -330,14 +324,9 @@ void Worker::End(int exit_code) {
 }  // namespace
 
 int RunWorker() {
-  PrepareRole();
-  SetLogRole("worker");
-  auto loop = Loop::Make();
-  if (!loop.has_value()) {
-    Log(LogLevel::kError, "no event loop", {{"reason", loop.error().detail}});
-    return 1;
-  }
-  Worker worker(**loop);
+  const auto loop = BeginRole("worker");
+  if (loop == nullptr) return 1;
+  Worker worker(*loop);
   return worker.Run();
 }
 
