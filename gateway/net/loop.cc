@@ -201,14 +201,27 @@ void Loop::GivePieces(LentPieces* pieces) {
 
 void Loop::FlushDirty() {
   // Flushing may close one stream and make output for another.
-  while (!dirty_.empty() || !kept_.empty()) {
-    Stream* stream = dirty_.empty() ? kept_.PopFront() : dirty_.PopFront();
-    stream->Flush();
+  while (true) {
+    if (OutputSource* source = sources_.PopFront()) {
+      source->OnTurnEnd();
+    } else if (OutputSource* kept_source = kept_sources_.PopFront()) {
+      kept_source->OnTurnEnd();
+    } else if (Stream* stream = dirty_.PopFront()) {
+      stream->Flush();
+    } else if (Stream* kept_stream = kept_.PopFront()) {
+      kept_stream->Flush();
+    } else {
+      break;
+    }
   }
   scratch_.Reset();
 }
 
 void Loop::KeepSmall() {
+  while (OutputSource* source = sources_.PopFront()) {
+    kept_sources_.PushBack(*source);
+    source->OnCallbackEnd();
+  }
   while (Stream* stream = dirty_.PopFront()) {
     if (stream->KeepOutput()) kept_.PushBack(*stream);
   }

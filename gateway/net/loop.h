@@ -49,6 +49,18 @@ class ReadyObserver {
   ~ReadyObserver() = default;
 };
 
+// Makes its output late, so that what many streams of a connection send in one turn leaves
+// together.
+class OutputSource : public ListNode<OutputSource> {
+ public:
+  // The callback ends: send what is much, keep the rest, because what was lent ends here.
+  virtual void OnCallbackEnd() = 0;
+  virtual void OnTurnEnd() = 0;  // send the rest
+
+ protected:
+  ~OutputSource() = default;
+};
+
 struct NextTurnTag;
 
 class Loop {
@@ -87,6 +99,8 @@ class Loop {
   // turn wake a peer once.
   void FlushDirty();
   void KeepSmall();
+  // Before the callback ends: `source` has new output. It unlinks itself when it dies.
+  void AddOutput(OutputSource& source) { sources_.PushBack(source); }
 
  private:
   friend class Stream;
@@ -124,6 +138,8 @@ class Loop {
   bool library_is_due_ = true;
   IntrusiveList<Stream> dirty_;                  // have output that is lent until the callback ends
   IntrusiveList<Stream> kept_;                   // have small output that waits for the turn's end
+  IntrusiveList<OutputSource> sources_;          // have output that is lent until the callback ends
+  IntrusiveList<OutputSource> kept_sources_;     // have output that waits for the turn's end
   IntrusiveList<Stream, NextTurnTag> readable_;  // have something to do in the next turn
   IntrusiveList<Stream, NextTurnTag> closed_;    // OnClosed is due
   std::vector<std::unique_ptr<LentPieces>> free_pieces_;
