@@ -18,11 +18,6 @@ namespace {
 // Beyond what a signed 64-bit counter holds nobody means it.
 constexpr uint64_t kMaxContentLength = std::numeric_limits<int64_t>::max();
 
-std::optional<uint64_t> ParseContentLength(std::string_view value) {
-  const std::optional<uint64_t> length = ParseDecimal(value);
-  return length && *length <= kMaxContentLength ? length : std::nullopt;
-}
-
 // The first field whose name or value breaks the grammar, or null. A well-known name is a token.
 const HeaderField* FindBadField(const HeaderList& fields) {
   const auto bad = std::find_if(fields.begin(), fields.end(), [](const HeaderField& field) {
@@ -91,13 +86,8 @@ Status CheckRequestCoding(const RequestHead& head) {
 Status CheckRequestFraming(RequestHead& head) {
   const HeaderList& fields = head.fields;
   head.body = {};
-  // The two names that some servers read as the real ones (they map '-' and '_' to one variable).
   for (const HeaderField& field : fields) {
-    if (field.id != HeaderId::kOther || (field.name.size() != 17 && field.name.size() != 14)) {
-      continue;
-    }
-    if (EqualsIgnoreCase(field.name, "transfer_encoding") ||
-        EqualsIgnoreCase(field.name, "content_length")) {
+    if (field.id == HeaderId::kOther && IsFramingLookalike(field.name)) {
       return BadFraming("expected framing fields spelled with '-', got " + Excerpt(field.name));
     }
   }
@@ -130,19 +120,6 @@ bool KeepsAlive(const HeaderList& fields, HttpVersion version) {
     keep_alive = keep_alive || ListContains(field.value, "keep-alive");
   }
   return keep_alive;
-}
-
-// RFC 9110 10.1.1: the only expectation there is. An HTTP/1.0 client cannot mean it.
-Status CheckExpect(RequestHead& head) {
-  head.expect_continue = false;
-  if (!head.fields.Has(HeaderId::kExpect) || head.version == HttpVersion::kHttp10) return {};
-  for (const HeaderField& field : head.fields) {
-    if (field.id != HeaderId::kExpect || EqualsIgnoreCase(field.value, "100-continue")) continue;
-    return ClientError(ErrorCode::kExpectationFailed,
-                       "expected '100-continue' in Expect, got " + Excerpt(field.value));
-  }
-  head.expect_continue = head.body.has_body();
-  return {};
 }
 
 // RFC 9112 3.2.
@@ -325,6 +302,29 @@ Status CheckResponse(ResponseHead& head, Method request_method) {
     head.keep_alive = false;
   }
   return {};
+}
+
+// 100-continue is the only expectation there is. An HTTP/1.0 client cannot mean it.
+Status CheckExpect(RequestHead& head) {
+  head.expect_continue = false;
+  if (!head.fields.Has(HeaderId::kExpect) || head.version == HttpVersion::kHttp10) return {};
+  for (const HeaderField& field : head.fields) {
+    if (field.id != HeaderId::kExpect || EqualsIgnoreCase(field.value, "100-continue")) continue;
+    return ClientError(ErrorCode::kExpectationFailed,
+                       "expected '100-continue' in Expect, got " + Excerpt(field.value));
+  }
+  head.expect_continue = head.body.has_body();
+  return {};
+}
+
+std::optional<uint64_t> ParseContentLength(std::string_view value) {
+  const std::optional<uint64_t> length = ParseDecimal(value);
+  return length && *length <= kMaxContentLength ? length : std::nullopt;
+}
+
+bool IsFramingLookalike(std::string_view name) {
+  if (name.size() != 17 && name.size() != 14) return false;
+  return EqualsIgnoreCase(name, "transfer_encoding") || EqualsIgnoreCase(name, "content_length");
 }
 
 bool IsForwardableTrailer(HeaderId id, std::string_view name) {

@@ -39,7 +39,7 @@ THIRD_PARTY = [
     ("c-ares", r"ares\w*\.h", {"gateway/net": CC}),
     ("OpenSSL", r"openssl/.*", {"gateway/net": CC, "plugins": CC}),
     ("llhttp", r"llhttp\.h", {"gateway/http": ONE_CC}),
-    ("nghttp2", r"nghttp2/.*", {"gateway/http": ONE_CC}),
+    ("nghttp2", r"nghttp2/.*", {"gateway/http": CC}),
     ("fmt", r"fmt/.*", {"gateway/base": CC}),
     ("tl::expected", r"tl/expected\.hpp", {"gateway/base": ANYWHERE}),
     ("yaml-cpp", r"yaml-cpp/.*", {"conf": ONE_CC}),

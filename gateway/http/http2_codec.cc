@@ -1,0 +1,433 @@
+#include "gateway/http/http2_codec.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include <nghttp2/nghttp2.h>
+
+#include "gateway/http/hygiene.h"
+
+namespace sluice {
+namespace {
+
+// Input is parsed in steps, so that the events of one step are few.
+constexpr size_t kStep = 16 * 1024;
+// A head is decompressed to its end, because the table of the connection depends on it; but not
+// when it is as far as this above its limit.
+constexpr uint64_t kHopelessHead = 4;
+// Lists that a busy moment made longer than this are given back.
+constexpr size_t kUsualEvents = 64;
+// Beyond any head that the limits of the other side let through.
+constexpr size_t kLongestHead = 1 << 20;
+
+constexpr std::array<uint8_t, 8> kDrainPing = {'d', 'r', 'a', 'i', 'n'};
+constexpr std::array<uint8_t, 8> kAlivePing = {'a', 'l', 'i', 'v', 'e'};
+
+const uint8_t* Bytes(std::string_view text) {
+  return reinterpret_cast<const uint8_t*>(text.data());
+}
+
+std::string_view Text(const uint8_t* bytes, size_t size) {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
+}  // namespace
+
+// What nghttp2 calls. Only collects: nothing of the owner runs while the parser is on the stack.
+struct Http2Codec::Callbacks {
+  static Http2Codec& Codec(void* user) { return *static_cast<Http2Codec*>(user); }
+  static Http2Stream* Find(nghttp2_session* session, int32_t id) {
+    return static_cast<Http2Stream*>(nghttp2_session_get_stream_user_data(session, id));
+  }
+
+  static int OnBeginHeaders(nghttp2_session* session, const nghttp2_frame* frame,
+                            void* user) noexcept {
+    Http2Stream* stream = Find(session, frame->hd.stream_id);
+    if (stream == nullptr) stream = &Codec(user).OpenStream(frame->hd.stream_id);
+    Codec(user).StartFields(*stream);
+    return 0;
+  }
+
+  static int OnHeader(nghttp2_session* session, const nghttp2_frame* frame, const uint8_t* name,
+                      size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
+                      void* user) noexcept {
+    Http2Stream* stream = Find(session, frame->hd.stream_id);
+    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    Codec(user).OnField(*stream, Text(name, name_size), Text(value, value_size));
+    return 0;
+  }
+
+  static int OnInvalidHeader(nghttp2_session*, const nghttp2_frame*, const uint8_t*, size_t,
+                             const uint8_t*, size_t, uint8_t, void*) noexcept {
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // otherwise the field is skipped silently
+  }
+
+  static int OnFrame(nghttp2_session* session, const nghttp2_frame* frame, void* user) noexcept {
+    HandleFrame(Codec(user), Find(session, frame->hd.stream_id), *frame);
+    return 0;
+  }
+
+  static void HandleFrame(Http2Codec& codec, Http2Stream* stream, const nghttp2_frame& frame) {
+    const bool ended = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    switch (frame.hd.type) {
+      case NGHTTP2_HEADERS:
+        if (stream != nullptr) codec.OnHead(*stream, ended);
+        return;
+      case NGHTTP2_DATA:
+        if (stream != nullptr && ended) codec.OnMessageEnd(*stream);
+        return;
+      case NGHTTP2_PING:
+        if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) codec.OnPong(frame.ping.opaque_data[0]);
+        return;
+      case NGHTTP2_GOAWAY:
+        codec.events_.push_back({.kind = Http2Event::Kind::kGoaway,
+                                 .code = static_cast<Http2ErrorCode>(frame.goaway.error_code)});
+        return;
+      default:
+        return;
+    }
+  }
+
+  // A frame that nghttp2 answers with RST_STREAM. Of a known stream it counts when it is sent; for
+  // others there is no bound on how many are waiting.
+  static int OnInvalidFrame(nghttp2_session* session, const nghttp2_frame* frame, int,
+                            void* user) noexcept {
+    if (Find(session, frame->hd.stream_id) == nullptr) Codec(user).Spend(Http2Flood::kReset);
+    return 0;
+  }
+
+  static int OnData(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data, size_t size,
+                    void* user) noexcept {
+    Http2Stream* stream = Find(session, id);
+    if (stream != nullptr) Codec(user).OnBody(*stream, Text(data, size));
+    return 0;
+  }
+
+  static int OnClose(nghttp2_session* session, int32_t id, uint32_t code, void* user) noexcept {
+    Http2Stream* stream = Find(session, id);
+    if (stream != nullptr) Codec(user).OnStreamClosed(*stream, code);
+    return 0;
+  }
+
+  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void* user) noexcept {
+    if (frame->hd.type == NGHTTP2_GOAWAY) Codec(user).OnGoawaySent();
+    Http2Stream* stream = Find(session, frame->hd.stream_id);
+    if (stream != nullptr) HandleSent(Codec(user), *stream, *frame);
+    return 0;
+  }
+
+  static void HandleSent(Http2Codec& codec, Http2Stream& stream, const nghttp2_frame& frame) {
+    if (frame.hd.type == NGHTTP2_RST_STREAM) {
+      const bool ours = stream.reset_by_owner_ || frame.rst_stream.error_code == NGHTTP2_NO_ERROR;
+      if (!ours) codec.Spend(Http2Flood::kReset);
+      return;
+    }
+    if (frame.hd.type != NGHTTP2_DATA && frame.hd.type != NGHTTP2_HEADERS) return;
+    const bool ended = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (!ended || codec.role_ == Role::kClient || stream.remote_ended_) return;
+    // RFC 9113 8.1: the response is complete, and nobody wants the rest of the request.
+    nghttp2_submit_rst_stream(codec.session_.get(), NGHTTP2_FLAG_NONE, stream.id_,
+                              NGHTTP2_NO_ERROR);
+  }
+
+  // For example a head that is too large to be sent: the stream must not hang.
+  static int OnNotSent(nghttp2_session* session, const nghttp2_frame* frame, int,
+                       void* user) noexcept {
+    Http2Stream* stream = Find(session, frame->hd.stream_id);
+    const bool head = frame->hd.type == NGHTTP2_HEADERS;
+    if (stream != nullptr && head) Codec(user).Reset(*stream, Http2ErrorCode::kInternalError);
+    return 0;
+  }
+
+  static const nghttp2_session_callbacks* Get() {
+    static const nghttp2_session_callbacks* const callbacks = Make();
+    return callbacks;
+  }
+
+  static const nghttp2_session_callbacks* Make() {
+    nghttp2_session_callbacks* set = nullptr;
+    SLUICE_CHECK(nghttp2_session_callbacks_new(&set) == 0);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(set, OnBeginHeaders);
+    nghttp2_session_callbacks_set_on_header_callback(set, OnHeader);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(set, OnInvalidHeader);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(set, OnFrame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(set, OnInvalidFrame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(set, OnData);
+    nghttp2_session_callbacks_set_on_stream_close_callback(set, OnClose);
+    nghttp2_session_callbacks_set_on_frame_send_callback(set, OnSent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(set, OnNotSent);
+    RegisterOutput(set);
+    return set;
+  }
+};
+
+Http2Codec::Http2Codec(Role role, const CodecLimits& limits, const Http2Limits& http2_limits,
+                       Http2StreamPool& pool)
+    : role_(role),
+      limits_(limits),
+      http2_limits_(http2_limits),
+      pool_(pool),
+      meter_(role == Role::kServer ? kPreface.size() : 0) {
+  nghttp2_option* option = nullptr;
+  SLUICE_CHECK(nghttp2_option_new(&option) == 0);
+  nghttp2_option_set_no_auto_window_update(option, 1);
+  // Counted by the meter, whose limit is lower.
+  nghttp2_option_set_stream_reset_rate_limit(option, 1 << 30, 1 << 30);
+  nghttp2_option_set_max_send_header_block_length(option, kLongestHead);
+  nghttp2_session* session = nullptr;
+  const int error = role == Role::kServer
+                        ? nghttp2_session_server_new2(&session, Callbacks::Get(), this, option)
+                        : nghttp2_session_client_new2(&session, Callbacks::Get(), this, option);
+  nghttp2_option_del(option);
+  SLUICE_CHECK(error == 0);
+  session_.reset(session);
+  Configure();
+}
+
+Http2Codec::~Http2Codec() {
+  session_.reset();  // without callbacks
+  while (Http2Stream* stream = streams_.PopFront())
+    pool_.Give(std::unique_ptr<Http2Stream>(stream));
+}
+
+void Http2Codec::SessionDeleter::operator()(nghttp2_session* session) const {
+  nghttp2_session_del(session);
+}
+
+void Http2Codec::Configure() {
+  std::array<nghttp2_settings_entry, 4> settings{};
+  size_t count = 0;
+  const auto set = [&](int32_t id, uint32_t value) { settings[count++] = {id, value}; };
+  if (role_ == Role::kServer) {
+    set(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, http2_limits_.streams);
+    if (http2_limits_.extended_connect) set(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+  } else {
+    set(NGHTTP2_SETTINGS_ENABLE_PUSH, 0);
+  }
+  set(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, http2_limits_.stream_window);
+  set(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits_.head);
+  int error = nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, settings.data(), count);
+  SLUICE_CHECK(error == 0);
+  error = nghttp2_session_set_local_window_size(
+      session_.get(), NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(http2_limits_.connection_window));
+  SLUICE_CHECK(error == 0);
+}
+
+void Http2Codec::Receive(std::string_view& input, MonoTime now) {
+  SLUICE_CHECK(next_event_ == events_.size());
+  FreeRetired();
+  now_ = now;
+  const std::string_view step = input.substr(0, kStep);
+  input.remove_prefix(step.size());
+  if (broken_) return;
+  if (const Http2Flood flood = meter_.Count(step, now); flood != Http2Flood::kNone) {
+    return Fail(flood);
+  }
+  const ssize_t taken = nghttp2_session_mem_recv(session_.get(), Bytes(step), step.size());
+  if (taken >= 0) return;
+  switch (taken) {
+    case NGHTTP2_ERR_FLOODED:
+      return Fail(Http2Flood::kAcknowledge);
+    case NGHTTP2_ERR_TOO_MANY_SETTINGS:
+      return Fail(Http2Flood::kSettings);
+    case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
+      return Fail(Http2Flood::kContinuation);
+    default:  // the preface is not one
+      return Terminate(Http2ErrorCode::kProtocolError);
+  }
+}
+
+const Http2Event* Http2Codec::NextEvent() {
+  if (next_event_ == events_.size()) {
+    events_.clear();
+    next_event_ = 0;
+    if (events_.capacity() > kUsualEvents) events_.shrink_to_fit();
+    return nullptr;
+  }
+  const Http2Event& event = events_[next_event_++];
+  if (event.kind == Http2Event::Kind::kClosed) retired_.push_back(event.stream);
+  return &event;
+}
+
+void Http2Codec::FreeRetired() {
+  for (Http2Stream* stream : retired_) {
+    if (stream->touched_) touched_.erase(std::find(touched_.begin(), touched_.end(), stream));
+    stream->Unlink();
+    pool_.Give(std::unique_ptr<Http2Stream>(stream));
+  }
+  retired_.clear();
+}
+
+Http2Stream& Http2Codec::OpenStream(int32_t id) {
+  Http2Stream& stream = *pool_.Take().release();  // streams_ owns it
+  streams_.PushBack(stream);
+  stream.id_ = id;
+  ++open_streams_;
+  nghttp2_session_set_stream_user_data(session_.get(), id, &stream);
+  return stream;
+}
+
+void Http2Codec::StartFields(Http2Stream& stream) {
+  if (stream.head_done_) {
+    stream.collector_.Start(stream.trailers_, limits_.trailers, limits_.fields);
+  } else {
+    HeaderList& fields = role_ == Role::kServer ? stream.request_.fields : stream.response_.fields;
+    stream.collector_.Start(fields, limits_.head, limits_.fields);
+  }
+}
+
+void Http2Codec::OnField(Http2Stream& stream, std::string_view name, std::string_view value) {
+  if (stream.rejected_) return;
+  stream.received_ += name.size() + value.size();
+  stream.collector_.Add(name, value, stream.arena_);
+  if (stream.collector_.bytes() > kHopelessHead * limits_.head) Fail(Http2Flood::kHeaders);
+}
+
+void Http2Codec::OnHead(Http2Stream& stream, bool ended) {
+  if (stream.rejected_) return;
+  stream.collector_.Finish(stream.arena_);
+  if (!stream.head_done_) {
+    role_ == Role::kServer ? OnRequestHead(stream, ended) : OnResponseHead(stream, ended);
+  } else if (stream.collector_.is_too_large()) {
+    return Reject(stream, ClientError(ErrorCode::kHeadersTooLarge, "expected fewer trailers"));
+  } else if (Status status = CheckHttp2Fields(stream.trailers_); !status.has_value()) {
+    return Reject(stream, std::move(status).error());
+  }
+  if (ended && !stream.rejected_) OnMessageEnd(stream);
+}
+
+void Http2Codec::OnRequestHead(Http2Stream& stream, bool ended) {
+  const Http2PseudoFields& pseudo = stream.collector_.pseudo();
+  RequestHead& head = stream.request_;
+  stream.head_done_ = true;
+  const bool long_path = pseudo.path.size() > limits_.request_line;
+  if (long_path || stream.collector_.is_too_large()) {
+    head.version = HttpVersion::kHttp2;
+    head.method_text = pseudo.method;
+    head.method = FindMethod(pseudo.method);
+    head.target = head.path = pseudo.path;
+    return Refuse(
+        stream, long_path
+                    ? ClientError(ErrorCode::kUriTooLong, "expected a shorter :path")
+                    : ClientError(ErrorCode::kHeadersTooLarge, "expected fewer or smaller fields"));
+  }
+  if (Status status = CheckHttp2Request(pseudo, ended, head); !status.has_value()) {
+    const bool deserves_answer = status.error().code == ErrorCode::kExpectationFailed;
+    return deserves_answer ? Refuse(stream, std::move(status).error())
+                           : Reject(stream, std::move(status).error());
+  }
+  stream.announced_ = true;
+  events_.push_back({.kind = Http2Event::Kind::kHead, .stream = &stream});
+}
+
+void Http2Codec::OnResponseHead(Http2Stream& stream, bool ended) {
+  ResponseHead& head = stream.response_;
+  if (stream.collector_.is_too_large()) {
+    return Reject(stream, UpstreamError(ErrorCode::kResponseHeadTooLarge, Retry::kNever,
+                                        "expected fewer or smaller fields"));
+  }
+  if (Status status =
+          CheckHttp2Response(stream.collector_.pseudo(), ended, stream.request_method_, head);
+      !status.has_value()) {
+    return Reject(stream, std::move(status).error());
+  }
+  if (head.status >= 200) {
+    stream.head_done_ = true;
+    events_.push_back({.kind = Http2Event::Kind::kHead, .stream = &stream});
+    return;
+  }
+  if (stream.interim_.size() >= limits_.informational) {
+    return Reject(stream, UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
+                                        "expected fewer informational responses"));
+  }
+  // The final head may follow before the owner sees this one.
+  stream.interim_.push_back(std::make_unique<ResponseHead>(std::exchange(head, {})));
+  events_.push_back({.kind = Http2Event::Kind::kInformational,
+                     .stream = &stream,
+                     .informational = stream.interim_.back().get()});
+}
+
+void Http2Codec::OnBody(Http2Stream& stream, std::string_view bytes) {
+  stream.received_ += bytes.size();
+  if (stream.rejected_) {
+    nghttp2_session_consume(session_.get(), stream.id_, bytes.size());
+    return;
+  }
+  stream.unconsumed_ += bytes.size();
+  events_.push_back({.kind = Http2Event::Kind::kData, .stream = &stream, .data = bytes});
+}
+
+void Http2Codec::OnMessageEnd(Http2Stream& stream) {
+  stream.remote_ended_ = true;
+  if (!stream.rejected_) events_.push_back({.kind = Http2Event::Kind::kEnd, .stream = &stream});
+}
+
+void Http2Codec::OnPong(uint8_t mark) {
+  if (mark == kAlivePing[0]) {
+    events_.push_back({.kind = Http2Event::Kind::kPong});
+  } else if (mark == kDrainPing[0] && draining_) {
+    nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
+                          nullptr, 0);
+  }
+}
+
+void Http2Codec::OnStreamClosed(Http2Stream& stream, uint32_t code) {
+  stream.closed_ = true;
+  --open_streams_;
+  stream.body_.Clear();
+  if (stream.unconsumed_ > 0) {
+    nghttp2_session_consume_connection(session_.get(), std::exchange(stream.unconsumed_, 0));
+  }
+  if (!stream.announced_) return retired_.push_back(&stream);
+  // A malformed message that ends its stream closes it before our RST_STREAM is sent.
+  const auto reason = static_cast<Http2ErrorCode>(code);
+  events_.push_back({.kind = Http2Event::Kind::kClosed,
+                     .stream = &stream,
+                     .code = stream.malformed_ ? Http2ErrorCode::kProtocolError : reason});
+}
+
+void Http2Codec::Refuse(Http2Stream& stream, Error error) {
+  stream.rejected_ = stream.announced_ = true;
+  stream.error_ = std::move(error);
+  events_.push_back({.kind = Http2Event::Kind::kRefused, .stream = &stream});
+}
+
+void Http2Codec::Reject(Http2Stream& stream, Error error) {
+  stream.rejected_ = stream.malformed_ = true;
+  stream.error_ = std::move(error);
+  nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, NGHTTP2_PROTOCOL_ERROR);
+}
+
+void Http2Codec::Spend(Http2Flood kind) {
+  if (const Http2Flood flood = meter_.Take(kind, now_); flood != Http2Flood::kNone) Fail(flood);
+}
+
+void Http2Codec::Fail(Http2Flood flood) {
+  if (flood_ == Http2Flood::kNone) flood_ = flood;
+  Terminate(Http2ErrorCode::kEnhanceYourCalm);
+}
+
+void Http2Codec::Terminate(Http2ErrorCode code) {
+  broken_ = true;
+  nghttp2_session_terminate_session(session_.get(), static_cast<uint32_t>(code));
+}
+
+void Http2Codec::Ping() {
+  nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, kAlivePing.data());
+}
+
+void Http2Codec::BeginDrain() {
+  if (std::exchange(draining_, true)) return;
+  nghttp2_submit_shutdown_notice(session_.get());
+}
+
+// The answer to a PING behind it says that the peer has seen it.
+void Http2Codec::OnGoawaySent() {
+  if (!draining_ || std::exchange(drain_ping_sent_, true)) return;
+  nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, kDrainPing.data());
+}
+
+}  // namespace sluice

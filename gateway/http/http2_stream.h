@@ -1,0 +1,142 @@
+// One stream of an HTTP/2 connection as the codec and its owner see it: the heads that came, and
+// the body that is to go. Lent to the owner from the event that shows it first until kClosed;
+// lives in a pool that all connections of a worker share, and keeps its memory there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "gateway/base/arena.h"
+#include "gateway/base/buffer.h"
+#include "gateway/base/error.h"
+#include "gateway/base/intrusive_list.h"
+#include "gateway/http/codec.h"
+#include "gateway/http/http2_rules.h"
+#include "gateway/http/message.h"
+
+namespace sluice {
+
+// Collects the fields of one head or trailer section. What is over the limit is counted but not
+// kept (RFC 9113 10.5.1).
+class Http2FieldCollector {
+ public:
+  void Start(HeaderList& fields, uint32_t max_bytes, uint32_t max_fields);
+  void Add(std::string_view name, std::string_view value, Arena& arena);
+  // Joins the Cookie fields into one (RFC 9113 8.2.3). Nothing is added after it.
+  void Finish(Arena& arena);
+
+  const Http2PseudoFields& pseudo() const { return pseudo_; }
+  bool is_too_large() const { return too_large_; }
+  uint64_t bytes() const { return bytes_; }  // as RFC 9113 6.5.2 counts them
+
+ private:
+  bool AddPseudo(std::string_view name, std::string_view value, Arena& arena);
+
+  HeaderList* fields_ = nullptr;
+  Http2PseudoFields pseudo_;
+  std::vector<std::string_view> cookies_;
+  uint64_t bytes_ = 0;
+  uint32_t count_ = 0;
+  uint32_t max_bytes_ = 0;
+  uint32_t max_fields_ = 0;
+  bool too_large_ = false;
+};
+
+// Body bytes on their way out. What is added is lent until the callback ends; Keep then copies what
+// has not been taken.
+class Http2BodyQueue {
+ public:
+  struct Piece {
+    std::string_view bytes;
+    bool is_kept = false;  // valid until Pop; otherwise lent
+  };
+
+  void Add(std::string_view lent);
+  size_t size() const { return size_; }
+  // Precondition: it is not empty.
+  Piece Front(size_t limit) const;
+  void Pop(size_t count);  // of what Front gave
+  void Keep();             // the callback ends
+  void Clear();
+
+ private:
+  Buffer kept_;
+  std::vector<std::string_view> lent_;  // behind what is kept
+  size_t lent_taken_ = 0;
+  size_t size_ = 0;
+};
+
+// A field that is to be sent. Names may have any case.
+struct Http2Field {
+  std::string_view name;
+  std::string_view value;
+};
+
+class Http2Stream final : public ListNode<Http2Stream> {
+ public:
+  int32_t id() const { return id_; }
+  RequestHead& request() { return request_; }     // server role, from its kHead on
+  ResponseHead& response() { return response_; }  // client role, the same
+  std::string_view protocol() const { return collector_.pseudo().protocol; }  // extended CONNECT
+  const HeaderList& trailers() const { return trailers_; }                    // from kEnd on
+
+  const Error& error() const { return error_; }  // why it was refused or reset by us
+  bool remote_ended() const { return remote_ended_; }
+  bool is_closed() const { return closed_; }
+  size_t unsent() const { return body_.size(); }         // of the body, waiting for the peer
+  uint64_t bytes_received() const { return received_; }  // header and body bytes
+  uint64_t bytes_sent() const { return sent_; }
+
+  // The owner's own object for this stream.
+  void set_owner(void* owner) { owner_ = owner; }
+  void* owner() const { return owner_; }
+
+ private:
+  friend class Http2Codec;
+  friend class Http2StreamPool;
+
+  void Reset();  // for another stream; keeps memory
+
+  int32_t id_ = 0;
+  Method request_method_ = Method::kGet;
+  bool announced_ = false;     // the owner knows it
+  bool rejected_ = false;      // what still comes on it is ignored
+  bool malformed_ = false;     // that is why
+  bool head_done_ = false;     // the final head has come
+  bool remote_ended_ = false;  // END_STREAM has come
+  bool local_ended_ = false;   // the owner has finished its message
+  bool closed_ = false;
+  bool touched_ = false;   // has output that the callback's end must keep
+  bool deferred_ = false;  // its data waits to be resumed
+  bool blocked_ = false;   // kBlocked was reported
+  bool reset_by_owner_ = false;
+  size_t unconsumed_ = 0;
+  uint64_t received_ = 0;
+  uint64_t sent_ = 0;
+  void* owner_ = nullptr;
+  RequestHead request_;
+  ResponseHead response_;
+  std::vector<std::unique_ptr<ResponseHead>> interim_;  // informational
+  HeaderList trailers_;
+  Http2FieldCollector collector_;
+  Http2BodyQueue body_;
+  std::vector<Http2Field> trailers_to_send_;  // in arena_
+  Error error_;
+  Arena arena_{2048};
+};
+
+class Http2StreamPool {
+ public:
+  std::unique_ptr<Http2Stream> Take();
+  void Give(std::unique_ptr<Http2Stream> stream);
+
+ private:
+  static constexpr size_t kMostFree = 256;
+
+  std::vector<std::unique_ptr<Http2Stream>> free_;
+};
+
+}  // namespace sluice
