@@ -32,6 +32,17 @@ struct ListenAddress {
   }
 };
 
+struct ProxyProtocol {
+  std::optional<ProxyHeaders> operator()(const Place& place) const {
+    const Node& node = place.node;
+    if (node.kind == Node::Kind::kBool) {
+      return node.boolean ? ProxyHeaders::kRequired : ProxyHeaders::kNo;
+    }
+    if (node.is_string() && node.text == "optional") return ProxyHeaders::kOptional;
+    return place.Expected("true, false or optional");
+  }
+};
+
 struct Listen {
   std::optional<ListenConfig> operator()(const Place& place) const {
     using T = ListenConfig;
@@ -40,7 +51,7 @@ struct Listen {
         Bind("backlog", &T::backlog, Integer<int>{1, 65535}),
         NotBuilt<T>("tls"),
         NotBuilt<T>("http2"),
-        NotBuilt<T>("proxy_protocol"),
+        Bind("proxy_protocol", &T::proxy_protocol, ProxyProtocol{}),
     };
     ListenConfig listen;
     listen.position = place.node.position;
@@ -171,11 +182,23 @@ const Fields<GatewayConfig>& GatewayFields() {
   return kFields;
 }
 
+// Headers of the PROXY protocol are taken from trusted proxies only.
+void CheckProxyProtocol(const Place& place, const GatewayConfig& gateway) {
+  if (!gateway.trusted_proxies.empty()) return;
+  for (const ListenConfig& listen : gateway.listen) {
+    if (listen.proxy_protocol == ProxyHeaders::kNo) continue;
+    place.FailAt(listen.position, "proxy_protocol needs \"trusted_proxies\", which is empty",
+                 "name the proxies in gateway.trusted_proxies; others are not believed");
+  }
+}
+
 }  // namespace
 
 GatewayConfig DecodeGateway(const Place* place) {
   GatewayConfig gateway;
-  if (place != nullptr) ReadFields(*place, GatewayFields(), gateway);
+  if (place != nullptr && ReadFields(*place, GatewayFields(), gateway)) {
+    CheckProxyProtocol(*place, gateway);
+  }
   if (gateway.listen.empty()) {
     ListenConfig listen;
     if (auto address = SocketAddress::Make(kDefaultListen)) listen.address = *std::move(address);

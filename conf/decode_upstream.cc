@@ -185,6 +185,7 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("retry_timeout", &T::retry_timeout, Seconds{.positive = false}),
         Bind("timeout", &T::timeout, Timeouts{}),
         KeepaliveField(),
+        Bind("proxy_protocol", &T::proxy_protocol, Choice<uint8_t>{{{"v1", 1}, {"v2", 2}}}),
         // Exported configurations spell out the default of chash's key source.
         Accept<T>("hash_on", Choice<bool>{{{"vars", true}},
                                           {"header", "cookie", "consumer", "vars_combinations"}}),
@@ -207,6 +208,10 @@ UpstreamConfig DecodeUpstream(const Place& place) {
   UpstreamConfig upstream;
   upstream.position = place.node.position;
   ReadFields(place, UpstreamFields(), upstream);
+  if (upstream.proxy_protocol != 0 && upstream.scheme != "http" && upstream.scheme != "https") {
+    place.Fail("proxy_protocol names one client, but clients share connections of scheme " +
+               upstream.scheme);
+  }
   const bool rewrite = upstream.pass_host == UpstreamConfig::PassHost::kRewrite;
   const bool has_host = place.node.Find("upstream_host") != nullptr;
   if (rewrite && !has_host) {

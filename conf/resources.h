@@ -17,12 +17,15 @@
 
 namespace sluice::conf {
 
+// Does a client's connection begin with a header of the PROXY protocol?
+enum class ProxyHeaders : uint8_t { kNo, kRequired, kOptional };
+
 struct ListenConfig {
   SocketAddress address;
   int backlog = 4096;
-  bool tls = false;             // refused until TLS is built
-  bool http2 = false;           // refused until HTTP/2 is built
-  bool proxy_protocol = false;  // refused until it is built
+  bool tls = false;    // refused until TLS is built
+  bool http2 = false;  // refused until HTTP/2 is built
+  ProxyHeaders proxy_protocol = ProxyHeaders::kNo;
   Position position;
 };
 
@@ -101,6 +104,7 @@ struct UpstreamConfig {
   uint32_t keepalive_size = 320;
   Duration keepalive_idle = seconds(60);
   uint32_t keepalive_requests = 1000;
+  uint8_t proxy_protocol = 0;  // version of the header that each connection begins with; 0: none
   Position position;
 };
 

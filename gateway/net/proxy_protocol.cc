@@ -255,30 +255,30 @@ Result<ProxyHeader> ParseProxyHeader(std::string_view received) {
   return absent;
 }
 
-std::string WriteProxyHeader(ProxyProtocol version, const SocketAddress& source,
+std::string WriteProxyHeader(int version, const SocketAddress& source,
                              const SocketAddress& destination) {
   const IpAddress from = source.ip();
   const IpAddress to = destination.ip();
   const bool known = !from.is_none() && !to.is_none();
   const bool v6 = !from.is_v4() || !to.is_v4();
   std::string out;
-  if (version == ProxyProtocol::kV1) {
+  if (version == 1) {
     if (!known) return "PROXY UNKNOWN\r\n";
     out = v6 ? "PROXY TCP6 " : "PROXY TCP4 ";
     out += IpText(from, v6) + " " + IpText(to, v6) + " " + std::to_string(source.port()) + " " +
            std::to_string(destination.port()) + "\r\n";
-  } else if (version == ProxyProtocol::kV2) {
-    out = kSignatureV2;
-    out += static_cast<char>(0x20 | kProxy);
-    const uint8_t family = v6 ? kInet6 : kInet;
-    out += static_cast<char>(known ? family << 4 | kStream : kUnspecified);
-    AppendNumber(out, static_cast<uint16_t>(known ? AddressesSize(family) : 0));
-    if (!known) return out;
-    AppendIp(out, from, v6);
-    AppendIp(out, to, v6);
-    AppendNumber(out, source.port());
-    AppendNumber(out, destination.port());
+    return out;
   }
+  out = kSignatureV2;
+  out += static_cast<char>(0x20 | kProxy);
+  const uint8_t family = v6 ? kInet6 : kInet;
+  out += static_cast<char>(known ? family << 4 | kStream : kUnspecified);
+  AppendNumber(out, static_cast<uint16_t>(known ? AddressesSize(family) : 0));
+  if (!known) return out;
+  AppendIp(out, from, v6);
+  AppendIp(out, to, v6);
+  AppendNumber(out, source.port());
+  AppendNumber(out, destination.port());
   return out;
 }
 

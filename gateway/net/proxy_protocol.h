@@ -16,8 +16,6 @@
 
 namespace sluice {
 
-enum class ProxyProtocol : uint8_t { kOff, kV1, kV2 };
-
 struct ProxyHeader {
   // Longer ones are refused: the protocol's own limit, and one that leaves room for certificates'
   // names in TLVs.
@@ -42,9 +40,9 @@ struct ProxyHeader {
 // protocol, is longer than allowed, or whose checksum (CRC32c TLV) does not match.
 Result<ProxyHeader> ParseProxyHeader(std::string_view received);
 
-// The header that names `source` as the client. Addresses of two families are both written as IPv6
-// ones; with a UNIX address among them, the header says that nothing is known.
-std::string WriteProxyHeader(ProxyProtocol version, const SocketAddress& source,
+// The header of `version` 1 or 2 that names `source` as the client. Addresses of two families are
+// both written as IPv6 ones; without two IP addresses the header says that nothing is known.
+std::string WriteProxyHeader(int version, const SocketAddress& source,
                              const SocketAddress& destination);
 
 }  // namespace sluice

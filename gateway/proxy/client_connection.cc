@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "gateway/base/log.h"
+#include "gateway/net/proxy_protocol.h"
+#include "gateway/proxy/client_address.h"
 #include "gateway/proxy/http1_server.h"
 
 namespace sluice {
@@ -11,17 +14,20 @@ ClientConnection::ClientConnection(ProxyContext& context, const SocketAddress& p
     : context_(context),
       stream_(context.loop, *this),
       deadline_(context.loop.deadlines(), *this),
-      protocol_(std::make_unique<Http1Server>(*this)),
-      peer_ip_(peer.ip()),
-      peer_port_(peer.port()),
-      peer_text_(peer_ip_.is_none() ? "unix:" : peer_ip_.ToString()),
       server_address_(&server_address),
       id_(++context.connections_accepted) {
+  SetPeer(peer);
   ++context.connections_open;
   context.clients.PushBack(*this);
 }
 
 ClientConnection::~ClientConnection() = default;
+
+void ClientConnection::SetPeer(const SocketAddress& peer) {
+  peer_ip_ = peer.ip();
+  peer_port_ = peer.port();
+  peer_text_ = peer_ip_.is_none() ? "unix:" : peer_ip_.ToString();
+}
 
 void ClientConnection::Accept(ProxyContext& context, int fd, const SocketAddress& peer,
                               const conf::ListenConfig& listen) {
@@ -32,18 +38,101 @@ void ClientConnection::Accept(ProxyContext& context, int fd, const SocketAddress
     connection->server_address_ =
         &context.InternLocal(connection->stream_.local_address(), listener);
   }
-  connection->protocol_->Start();
+  connection->Begin(listen.proxy_protocol);
+}
+
+// --- before the protocol ------------------------------------------------------------------------
+
+bool ClientConnection::peer_is_trusted() const {
+  return IsTrusted(peer_ip_, context_.gateway().trusted_proxies);
+}
+
+void ClientConnection::Begin(conf::ProxyHeaders headers) {
+  if (headers == conf::ProxyHeaders::kNo) return BeginProtocol({});
+  header_required_ = headers == conf::ProxyHeaders::kRequired;
+  stage_ = Stage::kProxyHeader;
+  if (header_required_ && !peer_is_trusted()) {
+    return Refuse("a PROXY header is required, and the peer is not in trusted_proxies");
+  }
+  SetDeadline(context_.gateway().timeouts.header);
+}
+
+void ClientConnection::ReadProxyHeader(std::string_view bytes) {
+  Buffer early;
+  if (!early_.empty()) {
+    early_.Append(bytes);
+    early = std::exchange(early_, Buffer());
+    bytes = early.view();
+  }
+  const auto header = ParseProxyHeader(bytes);
+  if (!header.has_value()) return Refuse(header.error().detail);
+  if (header->state == ProxyHeader::State::kNeedMore) return early_.Append(bytes);
+  OnProxyHeader(*header, bytes);
+  if (!early.empty()) context_.loop.FlushDirty();  // what was lent lies there
+}
+
+void ClientConnection::OnProxyHeader(const ProxyHeader& header, std::string_view bytes) {
+  if (header.state == ProxyHeader::State::kAbsent) {
+    return header_required_ ? Refuse(
+                                  "a PROXY header is required, and the connection begins with "
+                                  "something else")
+                            : BeginProtocol(bytes);
+  }
+  if (!peer_is_trusted()) return Refuse("a PROXY header of a peer that is not in trusted_proxies");
+  if (header.has_addresses) SetPeer(header.source);
+  BeginProtocol(bytes.substr(header.size));
+}
+
+void ClientConnection::BeginProtocol(std::string_view received) {
+  stage_ = Stage::kProtocol;
+  protocol_ = std::make_unique<Http1Server>(*this);
+  protocol_->Start();
+  if (!received.empty()) protocol_->OnRead(received);
+}
+
+void ClientConnection::Refuse(std::string_view why) {
+  Log(LogLevel::kWarn, "connection refused",
+      {{"peer", peer_text_}, {"listener", server_address_->ToString()}, {"reason", why}});
+  Close(ErrorCode::kMalformedRequest);
+}
+
+// --- events -------------------------------------------------------------------------------------
+
+void ClientConnection::OnRead(std::string_view bytes) {
+  if (closing_) return;
+  stage_ == Stage::kProtocol ? protocol_->OnRead(bytes) : ReadProxyHeader(bytes);
+}
+
+void ClientConnection::OnEof() {
+  if (protocol_ != nullptr) return protocol_->OnEof();
+  // Without a byte it is most likely a load balancer that looks whether the port is open.
+  early_.empty() ? Close(ErrorCode::kNone) : Refuse("the connection ended inside a PROXY header");
 }
 
 void ClientConnection::OnStreamError(int) { Close(ErrorCode::kClientClosed); }
 
+void ClientConnection::OnBlocked() {
+  if (protocol_ != nullptr) protocol_->OnBlocked();
+}
+
+void ClientConnection::OnWritable() {
+  if (protocol_ != nullptr) protocol_->OnWritable();
+}
+
+void ClientConnection::OnDeadline() {
+  if (protocol_ != nullptr) return protocol_->OnDeadline();
+  if (!header_required_ && early_.empty()) return Close(ErrorCode::kHeaderTimeout);
+  Refuse("no PROXY header came in time");
+}
+
 void ClientConnection::BeginDrain() {
-  if (!closing_) protocol_->BeginDrain();
+  if (closing_) return;
+  protocol_ != nullptr ? protocol_->BeginDrain() : SetDeadline(kDrainGrace);
 }
 
 void ClientConnection::Close(ErrorCode reason) {
   if (std::exchange(closing_, true)) return;
-  protocol_->OnLost(reason);
+  if (protocol_ != nullptr) protocol_->OnLost(reason);
   deadline_.Cancel();
   MarkBusy();
   stream_.Close();

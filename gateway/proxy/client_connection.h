@@ -1,6 +1,8 @@
 // One connection from a client: the socket, who is at its other end, and the protocol that is
 // spoken on it. Created when a socket is accepted, freed by the context after the stream's last
 // callback.
+//
+//   kProxyHeader (if the listener has proxy_protocol) ─► kProtocol
 #pragma once
 
 #include <cstdint>
@@ -9,6 +11,7 @@
 #include <string_view>
 
 #include "gateway/base/address.h"
+#include "gateway/base/buffer.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/net/deadline.h"
 #include "gateway/net/stream.h"
@@ -16,6 +19,8 @@
 #include "gateway/proxy/proxy_context.h"
 
 namespace sluice {
+
+struct ProxyHeader;
 
 class ClientConnection final : public StreamObserver,
                                public Deadline::Observer,
@@ -29,6 +34,7 @@ class ClientConnection final : public StreamObserver,
   static void Accept(ProxyContext& context, int fd, const SocketAddress& peer,
                      const conf::ListenConfig& listen);
 
+  // The client: whom a PROXY header has named, or else the peer of the socket.
   const IpAddress& peer_ip() const { return peer_ip_; }
   uint16_t peer_port() const { return peer_port_; }
   std::string_view peer_text() const { return peer_text_; }
@@ -49,29 +55,42 @@ class ClientConnection final : public StreamObserver,
   void Close(ErrorCode reason);  // at once; `reason` is logged for the exchanges under way
 
   void OnConnected(Status) override {}
-  void OnRead(std::string_view bytes) override { protocol_->OnRead(bytes); }
-  void OnEof() override { protocol_->OnEof(); }
+  void OnRead(std::string_view bytes) override;
+  void OnEof() override;
   void OnStreamError(int error_number) override;
-  void OnBlocked() override { protocol_->OnBlocked(); }
-  void OnWritable() override { protocol_->OnWritable(); }
+  void OnBlocked() override;
+  void OnWritable() override;
   void OnClosed() override;
-  void OnDeadline() override { protocol_->OnDeadline(); }
+  void OnDeadline() override;
 
  private:
   friend class ProxyContext;  // Reap
+
+  enum class Stage : uint8_t { kProxyHeader, kProtocol };
 
   ClientConnection(ProxyContext& context, const SocketAddress& peer,
                    const SocketAddress& server_address);
   ~ClientConnection();
 
+  void SetPeer(const SocketAddress& peer);
+  bool peer_is_trusted() const;
+  void Begin(conf::ProxyHeaders headers);
+  void ReadProxyHeader(std::string_view bytes);
+  void OnProxyHeader(const ProxyHeader& header, std::string_view bytes);
+  void BeginProtocol(std::string_view received);  // which came behind the header
+  void Refuse(std::string_view why);
+
   ProxyContext& context_;
   Stream stream_;
   Deadline deadline_;
-  std::unique_ptr<ClientProtocol> protocol_;
-  const IpAddress peer_ip_;
-  const uint16_t peer_port_;
+  std::unique_ptr<ClientProtocol> protocol_;  // kProtocol only
+  Buffer early_;                              // kProxyHeader: a part of the header
+  Stage stage_ = Stage::kProtocol;
+  bool header_required_ = false;
   bool closing_ = false;
-  const std::string peer_text_;
+  IpAddress peer_ip_;
+  uint16_t peer_port_ = 0;
+  std::string peer_text_;
   const SocketAddress* server_address_;  // kept by the context
   const uint64_t id_;
 };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/base/log.h"
+#include "gateway/net/proxy_protocol.h"
 #include "gateway/net/stream.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/forward_headers.h"
@@ -59,10 +60,25 @@ void UpstreamCall::OnDeadline() {
 void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
   ++attempts_;
   if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
-  channel_ = fresh ? nullptr : UpstreamConnection::TakeIdle(*endpoint, *this);
+  // With a PROXY header a connection speaks for one client, so none is taken that others have used.
+  const bool share = config_->proxy_protocol == 0 && !fresh;
+  channel_ = share ? UpstreamConnection::TakeIdle(*endpoint, *this) : nullptr;
   if (channel_ != nullptr) return SendRequest();
   attempt_started_ = MonoNow();
-  channel_ = &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, timeouts_.connect);
+  channel_ = &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, timeouts_.connect,
+                                          ProxyPreface());
+}
+
+std::string UpstreamCall::ProxyPreface() const {
+  if (config_->proxy_protocol == 0) return {};
+  const RequestView& request = exchange_.view();
+  const bool is_peer = request.client_ip == request.peer_ip;
+  SocketAddress client;  // unknown when it came by a UNIX socket
+  if (!request.client_ip.is_none()) {
+    // Who is known from X-Forwarded-For only has no port that means anything.
+    client = SocketAddress::FromIp(request.client_ip, is_peer ? request.client_port : uint16_t{0});
+  }
+  return WriteProxyHeader(config_->proxy_protocol, client, *request.server);
 }
 
 void UpstreamCall::OnConnected() {

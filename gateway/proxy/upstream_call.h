@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -62,6 +63,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void Attempt();
   void AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh);
   void SendRequest();
+  std::string ProxyPreface() const;
 
   ProxyContext& context_;
   Exchange& exchange_;

@@ -31,9 +31,11 @@ UpstreamConnection::UpstreamConnection(ProxyContext& context,
 UpstreamConnection& UpstreamConnection::Connect(ProxyContext& context,
                                                 const std::shared_ptr<UpstreamState>& upstream,
                                                 const std::shared_ptr<Endpoint>& endpoint,
-                                                UpstreamCall& call, Duration connect_timeout) {
+                                                UpstreamCall& call, Duration connect_timeout,
+                                                std::string preface) {
   auto* connection = new UpstreamConnection(context, upstream, endpoint);  // Reap deletes it
   connection->call_ = &call;
+  connection->preface_ = std::move(preface);
   connection->deadline_.Set(context.loop.now() + connect_timeout);
   connection->stream_.Connect(endpoint->address);
   return *connection;
@@ -63,6 +65,7 @@ void UpstreamConnection::OnConnected(Status status) {
   }
   state_ = State::kBusy;
   deadline_.Cancel();
+  stream_.Send(preface_);
   if (call_ != nullptr) call_->OnConnected();
 }
 
@@ -252,7 +255,7 @@ void UpstreamConnection::OnDeadline() {
 void UpstreamConnection::Release(const conf::UpstreamConfig& config) {
   call_ = nullptr;
   const bool keep = state_ == State::kBusy && request_sent_ && response_done_ && keep_alive_ &&
-                    !blocked_ && stream_.is_open() && !endpoint_->retired &&
+                    !blocked_ && stream_.is_open() && !endpoint_->retired && preface_.empty() &&
                     calls_ < config.keepalive_requests &&
                     upstream_->idle_connections < config.keepalive_size;
   if (!keep) return Close();

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "conf/resources.h"
@@ -26,11 +27,12 @@ class UpstreamConnection final : public UpstreamChannel,
                                  public ListNode<ActiveTag>,
                                  public ListNode<IdleTag> {
  public:
-  // Connects; `call` gets OnConnected or OnFailed. Never fails at once.
+  // Connects; `call` gets OnConnected or OnFailed. Never fails at once. A connection with a
+  // `preface`, a PROXY header that is sent before anything else, serves this call only.
   static UpstreamConnection& Connect(ProxyContext& context,
                                      const std::shared_ptr<UpstreamState>& upstream,
                                      const std::shared_ptr<Endpoint>& endpoint, UpstreamCall& call,
-                                     Duration connect_timeout);
+                                     Duration connect_timeout, std::string preface);
 
   // The most recently used idle connection of `endpoint`, bound to `call`; null when there is none.
   static UpstreamConnection* TakeIdle(Endpoint& endpoint, UpstreamCall& call);
@@ -76,6 +78,7 @@ class UpstreamConnection final : public UpstreamChannel,
   const std::shared_ptr<UpstreamState> upstream_;
   const std::shared_ptr<Endpoint> endpoint_;
   UpstreamCall* call_ = nullptr;
+  std::string preface_;
   Stream stream_;
   Http1Decoder decoder_;
   Deadline deadline_;

@@ -22,7 +22,7 @@ void Require(bool condition, const char* what) {
 }
 
 void CheckWriting(const ProxyHeader& header) {
-  for (const auto version : {sluice::ProxyProtocol::kV1, sluice::ProxyProtocol::kV2}) {
+  for (const int version : {1, 2}) {
     const std::string bytes = sluice::WriteProxyHeader(version, header.source, header.destination);
     const auto again = sluice::ParseProxyHeader(bytes);
     Require(again.has_value() && again->state == State::kComplete, "what we write is complete");

@@ -83,9 +83,19 @@ def route(*ports, uri="/*", **fields):
     return {"id": "r", "uri": uri, "upstream": upstream(*ports, **extra), **fields}
 
 
+def example(name, ports):
+    """conf/examples/NAME.yaml as a dict, with the ports of 127.0.0.1 replaced: {1980: origin.port}."""
+    with open(os.path.join(TOP, "conf/examples", name + ".yaml")) as file:
+        text = file.read()
+    for old, new in ports.items():
+        assert f"127.0.0.1:{old}" in text, f"{name}.yaml has no 127.0.0.1:{old}"
+        text = text.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
+    return yaml.safe_load(text)
+
+
 class Gateway:
-    """`config`: a dict (process settings it does not name get defaults for tests) or a YAML text in
-    which $PORT and $DIR are replaced. `limits`: {resource: value}, set for all processes."""
+    """`config`: a dict (process settings it does not name get defaults for tests) or a YAML text. $PORT
+    and $DIR are replaced in both. `limits`: {resource: value}, set for all processes."""
 
     def __init__(self, config, workers=1, env=None, limits=None, start=True):
         self.directory = tempfile.mkdtemp(prefix="sluice-test-")
@@ -126,8 +136,10 @@ class Gateway:
         return os.path.join(self.directory, name)
 
     def text_of(self, config):
-        if isinstance(config, str):
-            return config.replace("$PORT", str(self.port)).replace("$DIR", self.directory)
+        text = config if isinstance(config, str) else self._with_defaults(config)
+        return text.replace("$PORT", str(self.port)).replace("$DIR", self.directory)
+
+    def _with_defaults(self, config):
         config = copy.deepcopy(config)
         process = config.setdefault("gateway", {})
         process.setdefault("workers", self.workers)

@@ -239,9 +239,10 @@ class Origin:
 class NginxOrigin:
     """A real nginx with files and a keep-alive limit that is never reached.
 
-    /small a few bytes, /files/NAME from `files`, /status/NNN, /close closes after each reply."""
+    /small a few bytes, /files/NAME from `files`, /status/NNN, /close closes after each reply, /who the
+    client of the PROXY protocol (with `listen="proxy_protocol"`)."""
 
-    def __init__(self, files=None):
+    def __init__(self, files=None, listen=""):
         self.port = free_port()
         self.directory = tempfile.mkdtemp(prefix="sluice-nginx-")
         os.chmod(self.directory, 0o755)
@@ -258,9 +259,10 @@ http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 300s;
   client_body_temp_path {self.directory}; client_max_body_size 0; default_type text/plain;
   server {{
-    listen 127.0.0.1:{self.port} backlog=4096;
+    listen 127.0.0.1:{self.port} backlog=4096 {listen};
     root {self.directory};
     location = /small {{ return 200 "small\\n"; }}
+    location = /who {{ return 200 "$proxy_protocol_addr $proxy_protocol_port\\n"; }}
     location = /close {{ keepalive_timeout 0; return 200 "closing\\n"; }}
     location ~ ^/status/404$ {{ return 404; }}
     location ~ ^/status/503$ {{ return 503; }}

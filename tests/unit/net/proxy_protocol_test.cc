@@ -226,23 +226,20 @@ TEST(ProxyProtocolTest, NoticesEveryFlippedBitBehindTheLength) {
 SocketAddress At(std::string_view text) { return SocketAddress::Make(text).value(); }
 
 TEST(ProxyProtocolTest, WritesWhatTheStandardShows) {
-  EXPECT_EQ(WriteProxyHeader(ProxyProtocol::kV1, At("192.0.2.1:4711"), At("198.51.100.7:443")),
+  EXPECT_EQ(WriteProxyHeader(1, At("192.0.2.1:4711"), At("198.51.100.7:443")),
             "PROXY TCP4 192.0.2.1 198.51.100.7 4711 443\r\n");
-  EXPECT_EQ(WriteProxyHeader(ProxyProtocol::kV2, At("192.0.2.1:4711"), At("198.51.100.7:443")),
+  EXPECT_EQ(WriteProxyHeader(2, At("192.0.2.1:4711"), At("198.51.100.7:443")),
             V2('\x21', '\x11', kInetAddresses));
-  EXPECT_EQ(WriteProxyHeader(ProxyProtocol::kV1, At("192.0.2.1:1"), At("[::1]:2")),
+  EXPECT_EQ(WriteProxyHeader(1, At("192.0.2.1:1"), At("[::1]:2")),
             "PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n");
-  EXPECT_EQ(WriteProxyHeader(ProxyProtocol::kV1, At("unix:/a"), At("[::1]:2")),
-            "PROXY UNKNOWN\r\n");
-  EXPECT_EQ(WriteProxyHeader(ProxyProtocol::kV2, At("unix:/a"), At("[::1]:2")),
-            V2('\x21', '\0', ""));
-  EXPECT_EQ(WriteProxyHeader(ProxyProtocol::kV2, SocketAddress(), At("[::1]:2")),
-            V2('\x21', '\0', ""));
+  EXPECT_EQ(WriteProxyHeader(1, At("unix:/a"), At("[::1]:2")), "PROXY UNKNOWN\r\n");
+  EXPECT_EQ(WriteProxyHeader(2, At("unix:/a"), At("[::1]:2")), V2('\x21', '\0', ""));
+  EXPECT_EQ(WriteProxyHeader(2, SocketAddress(), At("[::1]:2")), V2('\x21', '\0', ""));
 }
 
 TEST(ProxyProtocolTest, ReadsWhatItWrites) {
   const std::string longest = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
-  for (const ProxyProtocol version : {ProxyProtocol::kV1, ProxyProtocol::kV2}) {
+  for (const int version : {1, 2}) {
     for (const std::string& source : {"192.0.2.1:4711"s, "[2001:db8::1]:0"s, longest}) {
       for (const std::string& destination : {"198.51.100.7:443"s, "[::]:1"s, longest}) {
         const std::string bytes = WriteProxyHeader(version, At(source), At(destination));
