@@ -27,6 +27,10 @@ enum class ErrorCode : uint8_t {
   kBodyTimeout,            // 408
   kClientClosed,           // 499, log only
   kClientSendTimeout,      // the client does not read its response
+  kTlsFailed,              // log only: no handshake, or broken records
+  kPlainHttp,              // 400: plain text where TLS is expected
+  kMisdirectedRequest,     // 421: this connection's certificate is not for that host
+  kClientCertificate,      // 400: the route asks for a certificate of the client
   // The configuration's answer.
   kNoRoute,        // 404
   kNoUpstream,     // 503: the route has no upstream
@@ -35,6 +39,7 @@ enum class ErrorCode : uint8_t {
   kConnectRefused,        // 502
   kConnectFailed,         // 502: any other failure to connect
   kConnectTimeout,        // 504
+  kUpstreamTlsFailed,     // 502: no handshake, or not the certificate that was expected
   kUpstreamSendTimeout,   // 504
   kUpstreamReadTimeout,   // 504
   kUpstreamReset,         // 502: reset before the response head

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "gateway/net/stream.h"
+#include "gateway/net/tls_session.h"
 
 namespace sluice {
 namespace {
@@ -103,7 +104,7 @@ void Loop::Stop() { stopped_ = true; }
 void Loop::RunTurn() {
   // libuv answers 0 also when it has descriptors to add to its own epoll set.
   if (library_is_due_ || uv_backend_timeout(raw_.get()) == 0) RunLibrary();
-  const bool has_work = stopped_ || !readable_.empty() || !closed_.empty();
+  const bool has_work = stopped_ || !readable_.empty() || !handshakes_.empty() || !closed_.empty();
   const int timeout = has_work ? 0 : uv_backend_timeout(raw_.get());
   const int count = epoll_wait(epoll_.get(), events_.data(), kEventBatch, timeout);
   uv_update_time(raw_.get());
@@ -120,8 +121,19 @@ void Loop::RunTurn() {
   IntrusiveList<Stream, NextTurnTag> readable;
   while (Stream* stream = readable_.PopFront()) readable.PushBack(*stream);
   while (Stream* stream = readable.PopFront()) stream->ReadMore();
+  RunHandshakes();
   FlushDirty();
   ReapClosed();
+}
+
+// In the order in which they became ready, so that each has its turn.
+void Loop::RunHandshakes() {
+  for (int i = 0; i < kHandshakesPerTurn; ++i) {
+    Stream* stream = handshakes_.PopFront();
+    if (stream == nullptr) return;
+    stream->Handshake();
+    KeepSmall();
+  }
 }
 
 void Loop::RunLibrary() {
@@ -185,6 +197,11 @@ const Loop::Pipe& Loop::pipe() {
   // Without the privilege for it the default of 64 KiB works too.
   fcntl(pipe_.write_end, F_SETPIPE_SZ, kPipeSize);
   return pipe_;
+}
+
+TlsBuffers& Loop::tls_buffers() {
+  if (tls_buffers_ == nullptr) tls_buffers_ = std::make_unique<TlsBuffers>(kReceiveBufferSize);
+  return *tls_buffers_;
 }
 
 LentPieces* Loop::TakePieces() {

@@ -29,6 +29,7 @@ struct uv_loop_s;
 namespace sluice {
 
 class Stream;
+class TlsBuffers;
 
 // Output of one stream, lent to it: the first `kept` pieces lie in the loop's scratch until the
 // turn ends, the others are valid until the callback ends. Few streams have output at one time, so
@@ -114,6 +115,8 @@ class Loop {
   };
   const Pipe& pipe();
 
+  TlsBuffers& tls_buffers();  // made at the first use
+
   LentPieces* TakePieces();
   void GivePieces(LentPieces* pieces);
 
@@ -122,14 +125,19 @@ class Loop {
   void RunLibrary();
   void ReapClosed();
   void RunPosted();
+  void RunHandshakes();
 
   static constexpr size_t kEventBatch = 512;
+  // Steps of TLS handshakes in one turn, each up to a millisecond of computing; established
+  // connections come first.
+  static constexpr int kHandshakesPerTurn = 4;
 
   std::unique_ptr<uv_loop_s> raw_;
   std::unique_ptr<Handles> handles_;
   DeadlineWheel deadlines_;
   Arena scratch_{64 * 1024};
   std::vector<char> receive_buffer_;
+  std::unique_ptr<TlsBuffers> tls_buffers_;
   Pipe pipe_;
   UniqueFd epoll_;
   std::array<epoll_event, kEventBatch> events_;
@@ -141,7 +149,8 @@ class Loop {
   IntrusiveList<OutputSource> sources_;          // have output that is lent until the callback ends
   IntrusiveList<OutputSource> kept_sources_;     // have output that waits for the turn's end
   IntrusiveList<Stream, NextTurnTag> readable_;  // have something to do in the next turn
-  IntrusiveList<Stream, NextTurnTag> closed_;    // OnClosed is due
+  IntrusiveList<Stream, NextTurnTag> handshakes_;  // can go on with theirs
+  IntrusiveList<Stream, NextTurnTag> closed_;      // OnClosed is due
   std::vector<std::unique_ptr<LentPieces>> free_pieces_;
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;

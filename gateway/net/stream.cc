@@ -134,6 +134,7 @@ void Stream::ResumeReading() {
 
 void Stream::ReadMore() {
   if (state_ == State::kConnecting) return OnConnectDone(connect_error_);
+  if (QueueHandshake()) return;
   for (int i = 0; i < kReadsPerTurn; ++i) {
     if (!readable_ || !reading_ || state_ != State::kOpen) return;
     CanRelay() ? Relay() : Read();
@@ -143,6 +144,7 @@ void Stream::ReadMore() {
 }
 
 void Stream::Read() {
+  if (tls_ != nullptr && tls_->peer_ended()) return OnTlsEnd();
   const std::span<char> memory = loop_.receive_buffer();
   const size_t size = std::min<size_t>(read_size_, memory.size());
   const ssize_t count = Receive(fd(), memory.data(), size);
@@ -153,6 +155,7 @@ void Stream::Read() {
   } else if (!slow_reader_) {
     read_size_ = kFullReadSize;
   }
+  if (tls_ != nullptr) return OnCiphertext({memory.data(), received});
   relay_left_ -= std::min<uint64_t>(relay_left_, received);
   bytes_received_ += received;
   observer_.OnRead({memory.data(), received});
@@ -166,10 +169,107 @@ void Stream::OnReadFailed(ptrdiff_t count) {
   }
   relay_left_ = 0;
   reading_ = false;
+  if (count == 0 && tls_ != nullptr) return OnTlsEnd();
   count == 0 ? observer_.OnEof() : Fail(errno);
 }
 
+// TLS
+
+void Stream::StartTls(std::unique_ptr<TlsSession> session, std::string_view early) {
+  if (state_ != State::kOpen) return;
+  tls_ = std::move(session);
+  tls_->Keep(early);
+  loop_.handshakes_.PushBack(*this);
+}
+
+// Asymmetric cryptography takes long: the loop gives each handshake its turn.
+bool Stream::QueueHandshake() {
+  if (tls_ == nullptr || tls_->state() != TlsSession::State::kHandshake) return false;
+  if (!ListNode<NextTurnTag>::is_linked()) loop_.handshakes_.PushBack(*this);
+  return true;
+}
+
+void Stream::Handshake() {
+  if (state_ != State::kOpen) return;
+  if (tls_->has_work()) {
+    OnCiphertext({});
+  } else if (readable_ && reading_) {
+    Read();
+  }
+  if (!readable_ || !reading_ || state_ != State::kOpen) return;
+  if (!QueueHandshake()) loop_.readable_.PushBack(*this);
+}
+
+void Stream::OnCiphertext(std::string_view bytes) {
+  const TlsSession::Received received = tls_->Receive(bytes, loop_.tls_buffers());
+  if (!SendSealed()) return;
+  if (received.secured) observer_.OnSecured({});
+  if (!received.plaintext.empty() && state_ == State::kOpen) {
+    bytes_received_ += received.plaintext.size();
+    observer_.OnRead(received.plaintext);
+  }
+  if (state_ != State::kOpen) return;
+  if (received.failed) return OnTlsFailed();
+  // The end is read when the owner reads on.
+  if (tls_->peer_ended()) readable_ = true;
+}
+
+// The peer's word that it sends no more, or the end of the connection without it.
+void Stream::OnTlsEnd() {
+  reading_ = false;
+  if (tls_->state() == TlsSession::State::kHandshake) {
+    tls_->OnEof();
+    return OnTlsFailed();
+  }
+  truncated_ = !tls_->peer_ended();
+  observer_.OnEof();
+}
+
+void Stream::OnTlsFailed() {
+  reading_ = false;
+  if (tls_->is_established()) return Fail(EPROTO);
+  const Error error = tls_->error();
+  if (error.code == ErrorCode::kPlainHttp) tls_.reset();
+  observer_.OnSecured(error);
+}
+
+bool Stream::SealLent() {
+  SLUICE_CHECK(tls_->state() != TlsSession::State::kHandshake);  // the owner waits for OnSecured
+  const std::span<const iovec> pieces(lent_->pieces.data(), lent_->count);
+  for (const iovec& piece : pieces) unsent_ -= piece.iov_len;
+  tls_->Seal(pieces, loop_.tls_buffers());
+  if (close_due_ || shutdown_due_) tls_->SealClose(loop_.tls_buffers());
+  return SendSealed();
+}
+
+// What a session has made leaves at once or waits, behind what waits already.
+bool Stream::SendSealed() {
+  TlsBuffers& buffers = loop_.tls_buffers();
+  const std::string_view sealed = buffers.output();
+  ssize_t sent = 0;
+  if (waiting_.empty() && !sealed.empty()) {
+    do {
+      sent = SendPiece(fd(), sealed.data(), sealed.size());
+    } while (sent < 0 && errno == EINTR);
+  }
+  if (sent < 0 && errno != EAGAIN) {
+    const int error_number = errno;
+    buffers.ClearOutput();
+    Fail(error_number);
+    return false;
+  }
+  const size_t taken = sent < 0 ? 0 : static_cast<size_t>(sent);
+  bytes_sent_ += taken;
+  unsent_ += sealed.size() - taken;
+  waiting_.Append(sealed.substr(taken));
+  buffers.ClearOutput();
+  return true;
+}
+
+// Relaying
+
 void Stream::RelayTo(Stream& sink, uint64_t count) {
+  if (tls_ != nullptr || sink.tls_ != nullptr) return;
   relay_sink_ = &sink;
   relay_left_ = count;
 }
@@ -266,7 +366,9 @@ bool Stream::KeepOutput() {
 void Stream::Flush() {
   ListNode<Stream>::Unlink();
   if (lent_ == nullptr) return;
-  if (state_ == State::kOpen && waiting_.empty()) {
+  if (tls_ != nullptr) {
+    if (!SealLent()) return;
+  } else if (state_ == State::kOpen && waiting_.empty()) {
     if (!SendLent()) return;
   } else {
     for (size_t i = 0; i < lent_->count; ++i) {
@@ -328,6 +430,11 @@ void Stream::SendWaiting() {
 
 void Stream::Drained() {
   if (state_ != State::kOpen) return;
+  const bool ending = close_due_ || shutdown_due_;
+  if (ending && tls_ != nullptr && !tls_->close_is_sealed()) {
+    tls_->SealClose(loop_.tls_buffers());
+    if (!SendSealed() || unsent_ > 0) return;
+  }
   if (close_due_) {
     Close();
   } else if (shutdown_due_) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "gateway/base/address.h"
@@ -14,6 +15,7 @@
 #include "gateway/base/intrusive_list.h"
 #include "gateway/base/result.h"
 #include "gateway/net/loop.h"
+#include "gateway/net/tls_session.h"
 
 namespace sluice {
 
@@ -21,10 +23,13 @@ namespace sluice {
 // in it could hurt.
 class StreamObserver {
  public:
-  virtual void OnConnected(Status status) = 0;       // after Connect
+  virtual void OnConnected(Status status) = 0;  // after Connect
+  // After StartTls. On an error nothing can be sent any more, except plain text when the code is
+  // kPlainHttp; close the stream.
+  virtual void OnSecured(Status) {}
   virtual void OnRead(std::string_view bytes) = 0;   // lent until the callback ends
   virtual void OnRelayed(uint64_t) {}                // RelayTo has moved that many bytes
-  virtual void OnEof() = 0;                          // the peer sends no more
+  virtual void OnEof() = 0;                          // the peer sends no more; see is_truncated
   virtual void OnStreamError(int error_number) = 0;  // reading or writing failed; Close it
   virtual void OnBlocked() = 0;   // the peer does not take more: stop producing until OnWritable
   virtual void OnWritable() = 0;  // what was blocked has drained
@@ -45,6 +50,11 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   Status Accept(int fd);  // takes a connected descriptor over and starts reading
   void Connect(const SocketAddress& address);  // ends in OnConnected; reads after success
 
+  // From now on what is sent and read is inside TLS. `early`: bytes that came already and belong to
+  // it; they are copied. Ends in OnSecured; nothing may be sent before.
+  void StartTls(std::unique_ptr<TlsSession> session, std::string_view early = {});
+  const TlsSession* tls() const { return tls_.get(); }  // null: plain text
+
   // Queues bytes that stay valid until the current callback ends (receive buffer, scratch,
   // literals). Dropped after Close.
   void Send(std::string_view bytes);
@@ -52,8 +62,8 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
 
   // Moves the next `count` bytes that arrive here to `sink` inside the kernel (splice), reported by
   // OnRelayed; after them reading goes on as before. While `sink` has unsent output they come
-  // through OnRead instead and count too. `sink` must be open for as long as this is, or until the
-  // count is reached.
+  // through OnRead instead and count too. With TLS on either side nothing is moved. `sink` must be
+  // open for as long as this is, or until the count is reached.
   void RelayTo(Stream& sink, uint64_t count);
 
   // Also makes later reads smaller: whoever gets the bytes cannot keep up.
@@ -67,9 +77,12 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   void CloseWithReset();   // RST, for an abort that the peer must notice
   bool is_open() const { return state_ == State::kOpen; }
   bool is_closed() const { return state_ == State::kClosed; }
+  // After OnEof: the connection ended without the word of TLS that all was sent, so that what came
+  // may not be complete.
+  bool is_truncated() const { return truncated_; }
 
-  uint64_t bytes_received() const { return bytes_received_; }
-  uint64_t bytes_sent() const { return bytes_sent_; }
+  uint64_t bytes_received() const { return bytes_received_; }  // by the observer
+  uint64_t bytes_sent() const { return bytes_sent_; }          // by the kernel
   int fd() const { return fd_.get(); }
   SocketAddress local_address() const;
 
@@ -88,9 +101,16 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   void OnReadFailed(ptrdiff_t count);  // what recv or splice returned, with errno
   void SendFromPipe(size_t count);
   uint64_t SendRoom() const;
+  bool QueueHandshake();  // false: there is none
+  void Handshake();
+  void OnCiphertext(std::string_view bytes);
+  void OnTlsEnd();
+  void OnTlsFailed();
+  bool SendSealed();  // false: the stream failed
   void Flush();
   bool KeepOutput();  // false: it was too much to keep, and is flushed
   bool SendLent();    // false: the stream failed
+  bool SealLent();    // false: the stream failed
   void SendWaiting();
   void Drained();
   void Fail(int error_number);
@@ -107,9 +127,11 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   bool blocked_ = false;   // OnBlocked was called
   bool shutdown_due_ = false;
   bool close_due_ = false;
+  bool truncated_ = false;
   bool slow_reader_ = false;  // who gets these bytes could not keep up: read small pieces only
   int connect_error_ = 0;     // of a connect that failed at once
   uint32_t read_size_;
+  std::unique_ptr<TlsSession> tls_;
   LentPieces* lent_ = nullptr;  // queued by Send, not yet flushed
   Stream* relay_sink_ = nullptr;
   uint64_t relay_left_ = 0;

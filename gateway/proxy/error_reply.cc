@@ -6,14 +6,17 @@
 
 namespace sluice {
 
-int StatusOf(ErrorCode code) {
+namespace {
+
+// The client's fault.
+int ClientStatus(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kNone:
-      return 200;
     case ErrorCode::kMalformedRequest:
     case ErrorCode::kBadFraming:
     case ErrorCode::kBadHost:
     case ErrorCode::kBadPath:
+    case ErrorCode::kPlainHttp:
+    case ErrorCode::kClientCertificate:
       return 400;
     case ErrorCode::kUnsupportedVersion:
       return 505;
@@ -25,6 +28,8 @@ int StatusOf(ErrorCode code) {
       return 417;
     case ErrorCode::kUriTooLong:
       return 414;
+    case ErrorCode::kMisdirectedRequest:
+      return 421;
     case ErrorCode::kHeadersTooLarge:
       return 431;
     case ErrorCode::kBodyTooLarge:
@@ -34,7 +39,19 @@ int StatusOf(ErrorCode code) {
       return 408;
     case ErrorCode::kClientClosed:
     case ErrorCode::kClientSendTimeout:
+    case ErrorCode::kTlsFailed:
       return 499;
+    default:
+      return 500;
+  }
+}
+
+}  // namespace
+
+int StatusOf(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kNone:
+      return 200;
     case ErrorCode::kNoRoute:
       return 404;
     case ErrorCode::kNoUpstream:
@@ -44,6 +61,7 @@ int StatusOf(ErrorCode code) {
       return 503;
     case ErrorCode::kConnectRefused:
     case ErrorCode::kConnectFailed:
+    case ErrorCode::kUpstreamTlsFailed:
     case ErrorCode::kUpstreamReset:
     case ErrorCode::kUpstreamClosed:
     case ErrorCode::kInvalidResponse:
@@ -54,13 +72,9 @@ int StatusOf(ErrorCode code) {
     case ErrorCode::kUpstreamSendTimeout:
     case ErrorCode::kUpstreamReadTimeout:
       return 504;
-    case ErrorCode::kInternal:
-    case ErrorCode::kInvalidConfig:
-    case ErrorCode::kIo:
-    case ErrorCode::kCount:
-      return 500;
+    default:
+      return ClientStatus(code);
   }
-  return 500;
 }
 
 std::string_view StatusText(int status) {
@@ -143,6 +157,7 @@ bool ClosesConnection(ErrorCode code) {
     case ErrorCode::kConnectRefused:
     case ErrorCode::kConnectFailed:
     case ErrorCode::kConnectTimeout:
+    case ErrorCode::kUpstreamTlsFailed:
     case ErrorCode::kUpstreamSendTimeout:
     case ErrorCode::kUpstreamReadTimeout:
     case ErrorCode::kUpstreamReset:
