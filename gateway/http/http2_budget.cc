@@ -52,6 +52,9 @@ Http2Flood Http2FrameMeter::Count(std::string_view bytes, MonoTime now) {
 // Frame types of RFC 9113 6.
 Http2Flood Http2FrameMeter::CountFrame(MonoTime now) {
   constexpr uint8_t kAck = 1;
+  constexpr uint8_t kEndHeaders = 4;
+  in_head_frame_ = header_[3] == 1 || header_[3] == 9;
+  head_open_ = in_head_frame_ && (header_[4] & kEndHeaders) == 0;
   switch (header_[3]) {
     case 0:
       return CountData(now);

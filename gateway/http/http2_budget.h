@@ -67,6 +67,9 @@ class Http2FrameMeter {
     return Of(kind).Take(now) ? Http2Flood::kNone : kind;
   }
 
+  // HEADERS or CONTINUATION have begun, and the last of them is not complete.
+  bool in_head() const { return head_open_ || (in_head_frame_ && skip_ > 0); }
+
   // We have sent a piece of body: peers answer with WINDOW_UPDATE, and measure the path with PING.
   void OnDataSent() { OnData(); }
 
@@ -84,8 +87,10 @@ class Http2FrameMeter {
 
   std::array<RateBudget, static_cast<size_t>(Http2Flood::kCount)> budgets_;
   std::array<uint8_t, kHeaderSize> header_{};
-  size_t header_size_ = 0;  // bytes of it that have come
-  size_t skip_;             // bytes before the next header
+  size_t header_size_ = 0;      // bytes of it that have come
+  bool in_head_frame_ = false;  // the last frame is HEADERS or CONTINUATION
+  bool head_open_ = false;      // and more must follow
+  size_t skip_;                 // bytes before the next header
 };
 
 }  // namespace sluice

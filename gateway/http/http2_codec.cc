@@ -78,6 +78,9 @@ struct Http2Codec::Callbacks {
       case NGHTTP2_DATA:
         if (stream != nullptr && ended) codec.OnMessageEnd(*stream);
         return;
+      case NGHTTP2_SETTINGS:
+        codec.established_ = true;
+        return;
       case NGHTTP2_PING:
         if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) codec.OnPong(frame.ping.opaque_data[0]);
         return;
@@ -286,6 +289,7 @@ void Http2Codec::OnField(Http2Stream& stream, std::string_view name, std::string
 }
 
 void Http2Codec::OnHead(Http2Stream& stream, bool ended) {
+  ++heads_received_;
   if (stream.rejected_) return;
   stream.collector_.Finish(stream.arena_);
   if (!stream.head_done_) {
@@ -422,6 +426,13 @@ void Http2Codec::Ping() {
 void Http2Codec::BeginDrain() {
   if (std::exchange(draining_, true)) return;
   nghttp2_submit_shutdown_notice(session_.get());
+}
+
+void Http2Codec::EndDrain() {
+  if (broken_ || std::exchange(drained_, true)) return;
+  nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
+                        nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
+                        nullptr, 0);
 }
 
 // The answer to a PING behind it says that the peer has seen it.

@@ -5,7 +5,8 @@
 //
 //   while (!input.empty()) { Receive(input, now); while (event = NextEvent()) act; }   bytes came
 //   Submit…, Reset, Consume                                                           at any time
-//   Pull → send the pieces; KeepLent; events again                     before the callback ends
+//   HoldLent                                                           the callback ends
+//   Pull → send the pieces; KeepLent; events again                     the turn ends
 //
 // Memory is bounded: heads by CodecLimits, bodies by the windows, events by the size of a step,
 // frames without a message by Http2FrameMeter. A malformed message (RFC 9113 8.1.1) resets its
@@ -116,14 +117,21 @@ class Http2Codec {
   // The output: about `limit` bytes of it, in pieces that are valid until the callback ends.
   std::span<const std::string_view> Pull(Arena& scratch, size_t limit);
   bool has_output() const;
-  void KeepLent();  // the callback ends: copies what is lent and has not been pulled
+  // The callback ends, and output that is small is pulled when the turn does: copies what is lent
+  // to `scratch`, which lasts until then. Otherwise, and then, KeepLent copies what was not pulled.
+  void HoldLent(Arena& scratch);
+  void KeepLent();
 
   // No new streams: GOAWAY with the highest id, then, after a round trip, with the last one (RFC
   // 9113 6.8). Streams that are open go on.
   void BeginDrain();
+  void EndDrain();                      // does not wait for the round trip any longer
   void Terminate(Http2ErrorCode code);  // GOAWAY, then nothing: finished() when it is pulled
 
-  bool finished() const;                       // nothing is to come and nothing to send: close
+  bool finished() const;  // nothing is to come and nothing to send: close
+  bool established() const { return established_; }  // the peer's SETTINGS have come
+  bool in_head() const { return meter_.in_head(); }  // a head has begun and is not complete
+  uint64_t heads_received() const { return heads_received_; }
   Http2Flood flood() const { return flood_; }  // why the codec has ended the connection
   size_t open_streams() const { return open_streams_; }
   bool can_open_stream() const;  // client role
@@ -170,6 +178,9 @@ class Http2Codec {
   bool broken_ = false;  // the parser takes no more
   bool draining_ = false;
   bool drain_ping_sent_ = false;
+  bool drained_ = false;  // the last GOAWAY is submitted
+  bool established_ = false;
+  uint64_t heads_received_ = 0;
   std::vector<Http2Event> events_;
   size_t next_event_ = 0;
   IntrusiveList<Http2Stream> streams_;  // all; freed from retired_, or with the codec

@@ -214,6 +214,10 @@ void Http2Codec::Touch(Http2Stream& stream) {
   if (!std::exchange(stream.touched_, true)) touched_.push_back(&stream);
 }
 
+void Http2Codec::HoldLent(Arena& scratch) {
+  for (Http2Stream* stream : touched_) stream->body_.Hold(scratch);
+}
+
 void Http2Codec::KeepLent() {
   for (Http2Stream* stream : touched_) {
     stream->touched_ = false;

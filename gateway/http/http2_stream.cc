@@ -103,16 +103,21 @@ void Http2BodyQueue::Pop(size_t count) {
   if (front.empty()) ++lent_taken_;
 }
 
+void Http2BodyQueue::Hold(Arena& scratch) {
+  held_ = std::max(held_, lent_taken_);
+  for (; held_ < lent_.size(); ++held_) lent_[held_] = scratch.Copy(lent_[held_]);
+}
+
 void Http2BodyQueue::Keep() {
   for (size_t i = lent_taken_; i < lent_.size(); ++i) kept_.Append(lent_[i]);
   lent_.clear();
-  lent_taken_ = 0;
+  lent_taken_ = held_ = 0;
 }
 
 void Http2BodyQueue::Clear() {
   kept_.Clear();
   lent_.clear();
-  lent_taken_ = size_ = 0;
+  lent_taken_ = held_ = size_ = 0;
 }
 
 void Http2Stream::Reset() {

@@ -45,8 +45,8 @@ class Http2FieldCollector {
   bool too_large_ = false;
 };
 
-// Body bytes on their way out. What is added is lent until the callback ends; Keep then copies what
-// has not been taken.
+// Body bytes on their way out. What is added is lent until the callback ends. Then Hold makes it
+// last for the turn, or Keep for as long as it takes.
 class Http2BodyQueue {
  public:
   struct Piece {
@@ -58,14 +58,16 @@ class Http2BodyQueue {
   size_t size() const { return size_; }
   // Precondition: it is not empty.
   Piece Front(size_t limit) const;
-  void Pop(size_t count);  // of what Front gave
-  void Keep();             // the callback ends
+  void Pop(size_t count);     // of what Front gave
+  void Hold(Arena& scratch);  // copies what is lent to where it lasts for the turn
+  void Keep();                // copies what has not been taken
   void Clear();
 
  private:
   Buffer kept_;
   std::vector<std::string_view> lent_;  // behind what is kept
   size_t lent_taken_ = 0;
+  size_t held_ = 0;  // pieces of lent_ that last for the turn
   size_t size_ = 0;
 };
 

@@ -621,6 +621,42 @@ TEST(Http2CodecTest, LendsLargePiecesAndKeepsWhatIsNotPulled) {
   EXPECT_EQ(got, body);
 }
 
+TEST(Http2CodecTest, HoldsWhatIsPulledAtTheEndOfTheTurn) {
+  Server server;
+  server.Receive(Headers(1, Get()));
+  Http2Stream& stream = *server.stream(1);
+  server.codec().SubmitResponse(stream, 200, {}, false);
+  Arena turn;
+  std::string got;
+  for (const char c : {'a', 'b', 'c'}) {
+    std::string lent(1000, c);
+    server.codec().SubmitData(stream, lent);
+    server.codec().HoldLent(turn);
+    lent.assign(lent.size(), '#');
+  }
+  server.codec().SubmitEnd(stream, {});
+  const std::vector<Parsed> sent = frames::Parse(server.Output());
+  ASSERT_EQ(sent.size(), 2U);
+  EXPECT_EQ(sent[1].payload,
+            std::string(1000, 'a') + std::string(1000, 'b') + std::string(1000, 'c'));
+}
+
+TEST(Http2CodecTest, KnowsAHeadThatIsNotComplete) {
+  Server server;
+  EXPECT_TRUE(server.codec().established());
+  const std::string head = Headers(1, Get());
+  server.Receive(head.substr(0, 12));
+  EXPECT_TRUE(server.codec().in_head());
+  server.Receive(head.substr(12));
+  EXPECT_FALSE(server.codec().in_head());
+  server.Receive(frames::Frame(frames::kHeaders, 0, 3, frames::Block(Get())));
+  EXPECT_TRUE(server.codec().in_head());
+  EXPECT_EQ(server.codec().heads_received(), 1U);
+  server.Receive(frames::Frame(frames::kContinuation, frames::kEndHeaders, 3, ""));
+  EXPECT_FALSE(server.codec().in_head());
+  EXPECT_EQ(server.codec().heads_received(), 2U);
+}
+
 TEST(Http2CodecTest, SharesTheConnectionBetweenStreams) {
   Server server;
   server.Receive(frames::Settings({{4, 1 << 30}}) + frames::Window(0, 1 << 30) + Headers(1, Get()) +
