@@ -173,8 +173,8 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("type", &T::type,
              Choice<std::string>{{{"roundrobin", "roundrobin"}}, {"chash", "least_conn", "ewma"}}),
         Bind("scheme", &T::scheme,
-             Choice<std::string>{{{"http", "http"}},
-                                 {"https", "grpc", "grpcs", "tcp", "tls", "udp", "kafka"}}),
+             Choice<std::string>{{{"http", "http"}, {"grpc", "grpc"}, {"h2c", "h2c"}},
+                                 {"https", "grpcs", "tcp", "tls", "udp", "kafka"}}),
         Required(Bind("nodes", &T::nodes, Nodes{})),
         Bind("pass_host", &T::pass_host,
              Choice<PassHost>{{{"pass", PassHost::kPass},
@@ -208,6 +208,7 @@ UpstreamConfig DecodeUpstream(const Place& place) {
   UpstreamConfig upstream;
   upstream.position = place.node.position;
   ReadFields(place, UpstreamFields(), upstream);
+  upstream.http2 = upstream.scheme == "grpc" || upstream.scheme == "h2c";
   if (upstream.proxy_protocol != 0 && upstream.scheme != "http" && upstream.scheme != "https") {
     place.Fail("proxy_protocol names one client, but clients share connections of scheme " +
                upstream.scheme);

@@ -95,6 +95,7 @@ struct UpstreamConfig {
   std::string name;
   std::string type = "roundrobin";
   std::string scheme = "http";
+  bool http2 = false;  // as the scheme says
   std::vector<NodeConfig> nodes;
   PassHost pass_host = PassHost::kPass;
   std::string upstream_host;        // kRewrite

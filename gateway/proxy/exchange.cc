@@ -10,6 +10,7 @@
 #include "gateway/proxy/error_reply.h"
 #include "gateway/proxy/exchange_client.h"
 #include "gateway/proxy/forward_headers.h"
+#include "gateway/proxy/grpc.h"
 
 namespace sluice {
 namespace {
@@ -20,7 +21,8 @@ constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
 
 }  // namespace
 
-Exchange::Exchange(ProxyContext& context) : context_(context), call_(context, *this) {}
+Exchange::Exchange(ProxyContext& context)
+    : context_(context), call_(context, *this), deadline_(context.loop.deadlines(), *this) {}
 
 // The life of a request, in order. Each step may end it with a reply.
 void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
@@ -114,6 +116,11 @@ void Exchange::RouteAndCall() {
   const auto index = static_cast<size_t>(match.upstream);
   upstream_ = &snapshot.config().upstreams[index];
   called_ = started_;
+  if (IsGrpc(*view_.head)) {
+    const HeaderField* timeout = view_.head->fields.Find("grpc-timeout");
+    const auto limit = timeout == nullptr ? std::nullopt : ParseGrpcTimeout(timeout->value);
+    if (limit) deadline_.Set(context_.loop.now() + *limit);
+  }
   call_.Start(active_->upstreams[index], *upstream_,
               match.has_timeout ? *route_->timeout : upstream_->timeout);
 }
@@ -238,6 +245,7 @@ void Exchange::Reply(const Error& error) {
       {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"path", view_.path}});
   state_ = State::kRelaying;
   status_ = StatusOf(error.code);
+  if (IsGrpc(*view_.head)) return ReplyInGrpc(error);
   const std::string_view body = context_.loop.scratch().Copy(ErrorBody(error.code));
   ResponseHead head;
   head.status = status_;
@@ -256,9 +264,33 @@ void Exchange::Reply(const Error& error) {
   Finish(error.code);
 }
 
+// The status is HTTP's 200 for a gRPC client; what happened is in the fields.
+void Exchange::ReplyInGrpc(const Error& error) {
+  Arena& scratch = context_.loop.scratch();
+  const std::string code = std::to_string(GrpcStatusOf(status_));
+  const std::string message = GrpcMessage(ReasonName(error.code));
+  ResponseHead head;
+  head.status = status_ = 200;
+  head.fields.Add("Server", "sluice");
+  head.fields.Add("Content-Type", "application/grpc");
+  head.fields.Add("grpc-status", scratch.Copy(code));
+  head.fields.Add("grpc-message", scratch.Copy(message));
+  client_->SendResponseHead(head, {});
+  client_->FinishResponse(HeaderList());
+  Finish(error.code);
+}
+
+void Exchange::OnDeadline() {
+  if (state_ != State::kCalling && state_ != State::kRelaying) return;
+  call_.End();
+  OnCallFailed(UpstreamError(ErrorCode::kUpstreamReadTimeout, Retry::kNever,
+                             "the client's grpc-timeout has passed"));
+}
+
 void Exchange::Finish(ErrorCode reason) {
   if (state_ == State::kDone || state_ == State::kIdle) return;
   state_ = State::kDone;
+  deadline_.Cancel();
   reason_ = reason;
   if (context_.access_log != nullptr) WriteAccessRecord();
   --context_.exchanges_open;

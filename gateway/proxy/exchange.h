@@ -23,6 +23,7 @@
 #include "gateway/base/buffer.h"
 #include "gateway/http/message.h"
 #include "gateway/http/request_view.h"
+#include "gateway/net/deadline.h"
 #include "gateway/proxy/proxy_context.h"
 #include "gateway/proxy/upstream_call.h"
 
@@ -31,7 +32,7 @@ namespace sluice {
 class ExchangeClient;
 struct UpstreamRequest;
 
-class Exchange {
+class Exchange final : public Deadline::Observer {
  public:
   explicit Exchange(ProxyContext& context);
   Exchange(const Exchange&) = delete;
@@ -65,6 +66,8 @@ class Exchange {
   // The client's stream, when the response body may go there byte for byte; otherwise null.
   Stream* relay_sink() const;
 
+  void OnDeadline() override;  // the client's own, by grpc-timeout
+
   const RequestView& view() const { return view_; }
   // The request for an attempt at `endpoint`.
   UpstreamRequest RequestFor(const Endpoint& endpoint, const conf::UpstreamConfig& config) const;
@@ -78,6 +81,7 @@ class Exchange {
   bool NeedsFormBody() const;
   void RouteAndCall();
   void Reply(const Error& error);
+  void ReplyInGrpc(const Error& error);
   void Finish(ErrorCode reason);
   void WriteAccessRecord();
 
@@ -95,6 +99,7 @@ class Exchange {
   uint64_t body_bytes_out_ = 0;
   RequestView view_;
   UpstreamCall call_;
+  Deadline deadline_;
   Arena arena_{2048};
   Buffer form_;
   RequestId id_;

@@ -11,7 +11,6 @@
 #include "gateway/http/http1_codec.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/exchange.h"
-#include "gateway/proxy/upstream_connection.h"
 
 namespace sluice {
 namespace {
@@ -90,7 +89,7 @@ const SocketAddress& ProxyContext::InternLocal(const SocketAddress& address,
   return addresses_.size() < kInternedAddresses ? Intern(address) : listener;
 }
 
-void ProxyContext::Reap(UpstreamConnection& connection) {
+void ProxyContext::Reap(UpstreamSocket& connection) {
   delete &connection;
   if (on_connection_closed) on_connection_closed();
 }

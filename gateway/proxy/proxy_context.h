@@ -11,6 +11,7 @@
 #include "gateway/base/address.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/http/codec.h"
+#include "gateway/http/http2_codec.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
 #include "gateway/snapshot/snapshot.h"
@@ -20,7 +21,6 @@ namespace sluice {
 class ClientConnection;
 class Exchange;
 class Http1Decoder;
-class UpstreamConnection;
 class UpstreamState;
 
 // A snapshot with the run-time state of its upstreams, by index. An exchange pins one.
@@ -37,6 +37,14 @@ struct RequestId {
 
 struct ActiveTag {};
 struct IdleTag {};
+struct EndpointTag {};
+
+// A connection to an upstream, as far as a worker's end is concerned.
+class UpstreamSocket : public ListNode<ActiveTag> {
+ public:
+  virtual ~UpstreamSocket() = default;
+  virtual void Abort() = 0;
+};
 
 class ProxyContext {
  public:
@@ -62,7 +70,7 @@ class ProxyContext {
   const SocketAddress& InternLocal(const SocketAddress& address, const SocketAddress& listener);
 
   // Frees a connection whose stream is closed; called from its last callback.
-  void Reap(UpstreamConnection& connection);
+  void Reap(UpstreamSocket& connection);
   void Reap(ClientConnection& connection);
 
   RequestId NextRequestId();
@@ -74,6 +82,8 @@ class ProxyContext {
   std::unique_ptr<AccessLog> access_log;         // null: off
   CodecLimits client_limits;
   CodecLimits upstream_limits;
+  Http2Limits http2_limits;
+  Http2StreamPool http2_streams;
   bool draining = false;
   uint64_t exchanges_open = 0;
   uint64_t connections_open = 0;
@@ -81,7 +91,7 @@ class ProxyContext {
   uint64_t requests = 0;
   IntrusiveList<ClientConnection, ActiveTag> clients;
   IntrusiveList<ClientConnection, IdleTag> idle_clients;  // longest idle first
-  IntrusiveList<UpstreamConnection, ActiveTag> upstream_connections;
+  IntrusiveList<UpstreamSocket, ActiveTag> upstream_connections;
   std::function<void()> on_connection_closed;
 
  private:

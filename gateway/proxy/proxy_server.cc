@@ -12,7 +12,6 @@
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/proxy_context.h"
-#include "gateway/proxy/upstream_connection.h"
 #include "gateway/proxy/upstream_state.h"
 
 namespace sluice {
@@ -204,7 +203,7 @@ void ProxyServer::Drain(std::function<void()> done) {
 }
 
 void ProxyServer::Core::CloseUpstreams() {
-  for (UpstreamConnection* connection = context.upstream_connections.front(); connection != nullptr;
+  for (UpstreamSocket* connection = context.upstream_connections.front(); connection != nullptr;
        connection = context.upstream_connections.Next(*connection)) {
     connection->Abort();
   }

@@ -8,6 +8,7 @@
 #include "gateway/net/stream.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/forward_headers.h"
+#include "gateway/proxy/http2_upstream.h"
 #include "gateway/proxy/retry_policy.h"
 #include "gateway/proxy/upstream_connection.h"
 
@@ -21,6 +22,8 @@ constexpr size_t kReplayLimit = 64 * 1024;
 
 UpstreamCall::UpstreamCall(ProxyContext& context, Exchange& exchange)
     : context_(context), exchange_(exchange), deadline_(context.loop.deadlines(), *this) {}
+
+UpstreamCall::~UpstreamCall() = default;
 
 void UpstreamCall::Start(std::shared_ptr<UpstreamState> upstream,
                          const conf::UpstreamConfig& config,
@@ -60,6 +63,13 @@ void UpstreamCall::OnDeadline() {
 void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
   ++attempts_;
   if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
+  if (config_->http2) {
+    if (http2_ == nullptr) http2_ = std::make_unique<Http2Channel>(context_, *this);
+    channel_ = http2_.get();
+    if (http2_->Join(context_, endpoint, *config_, timeouts_.connect)) return SendRequest();
+    attempt_started_ = MonoNow();
+    return;
+  }
   // With a PROXY header a connection speaks for one client, so none is taken that others have used.
   const bool share = config_->proxy_protocol == 0 && !fresh;
   channel_ = share ? UpstreamConnection::TakeIdle(*endpoint, *this) : nullptr;

@@ -18,11 +18,13 @@
 namespace sluice {
 
 class Stream;
+class Http2Channel;
 class UpstreamChannel;
 
 class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observer {
  public:
   UpstreamCall(ProxyContext& context, Exchange& exchange);
+  ~UpstreamCall();
 
   // Begins the first attempt. What the exchange pinned outlives the call.
   void Start(std::shared_ptr<UpstreamState> upstream, const conf::UpstreamConfig& config,
@@ -71,6 +73,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   const conf::UpstreamConfig* config_ = nullptr;
   conf::UpstreamTimeouts timeouts_;
   UpstreamChannel* channel_ = nullptr;
+  std::unique_ptr<Http2Channel> http2_;           // made at the first use
   std::vector<std::shared_ptr<Endpoint>> tried_;  // the current one is last
   Deadline deadline_;                             // waiting for a name
   Buffer replay_;

@@ -24,7 +24,7 @@ class UpstreamCall;
 class UpstreamConnection final : public UpstreamChannel,
                                  public StreamObserver,
                                  public Deadline::Observer,
-                                 public ListNode<ActiveTag>,
+                                 public UpstreamSocket,
                                  public ListNode<IdleTag> {
  public:
   // Connects; `call` gets OnConnected or OnFailed. Never fails at once. A connection with a
@@ -58,12 +58,11 @@ class UpstreamConnection final : public UpstreamChannel,
   void OnDeadline() override;
 
  private:
-  friend class ProxyContext;  // Reap
   enum class State : uint8_t { kConnecting, kIdle, kBusy, kClosing };
 
   UpstreamConnection(ProxyContext& context, std::shared_ptr<UpstreamState> upstream,
                      std::shared_ptr<Endpoint> endpoint);
-  ~UpstreamConnection() = default;
+  ~UpstreamConnection() override = default;
 
   void ReadResponse(std::string_view bytes);
   bool HandleEvent(CodecEvent event, std::string_view rest);  // false: stop

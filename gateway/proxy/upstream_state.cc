@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/net/resolved_name.h"
+#include "gateway/proxy/http2_upstream.h"
 #include "gateway/proxy/upstream_connection.h"
 
 namespace sluice {
@@ -166,6 +167,7 @@ void UpstreamState::WakeWaiters() {
 void RetireEndpoint(Endpoint& endpoint) {
   endpoint.retired = true;
   while (UpstreamConnection* connection = endpoint.idle.back()) connection->Abort();
+  while (Http2Upstream* connection = endpoint.http2.front()) connection->Retire();
 }
 
 }  // namespace sluice

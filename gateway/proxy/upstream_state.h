@@ -19,7 +19,9 @@
 namespace sluice {
 
 class Resolver;
+class Http2Upstream;
 class UpstreamConnection;
+struct EndpointTag;
 struct IdleTag;
 
 // One address of an upstream. Connections and calls share it; it may outlive its upstream.
@@ -31,6 +33,7 @@ struct Endpoint {
   int32_t priority = 0;
   bool retired = false;  // no longer configured or resolved: its connections are not kept
   IntrusiveList<UpstreamConnection, IdleTag> idle;  // most recently used last
+  IntrusiveList<Http2Upstream, EndpointTag> http2;  // that take further calls
 };
 
 class UpstreamState {
