@@ -175,6 +175,8 @@ void Http1Server::SendResponseHead(const ResponseHead& head, std::string_view vi
   response_chunked_ = false;
   if (no_body) {
     options.framing = HeaderOnlyFraming(head);
+  } else if (head.body.kind == BodyFraming::Kind::kNone && head.status != 204) {
+    options.framing = {BodyFraming::Kind::kLength, 0};  // ended with its head, in HTTP/2
   } else if (head.body.kind == BodyFraming::Kind::kChunked ||
              head.body.kind == BodyFraming::Kind::kUntilClose) {
     response_chunked_ = request.version != HttpVersion::kHttp10;

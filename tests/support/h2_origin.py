@@ -16,6 +16,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from .gateway import PATIENCE
+
 
 class H2Connection:
     def __init__(self, origin, sock):
@@ -24,14 +26,17 @@ class H2Connection:
         self.bodies = {}
         self.trailers = {}
         self.lock = threading.RLock()
+        self.sending = threading.Lock()
+        self.opened = threading.Condition(self.lock)  # a window
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
 
     def flush(self):
-        with self.lock:
-            data = self.h2.data_to_send()
-        if data:
-            self.sock.sendall(data)
+        with self.sending:  # frames leave in the order in which they were made
+            with self.lock:
+                data = self.h2.data_to_send()
+            if data:
+                self.sock.sendall(data)
 
     def respond(self, stream, status=200, body=b"", fields=(), trailers=None):
         with self.lock:
@@ -42,6 +47,17 @@ class H2Connection:
             if trailers is not None:
                 self.h2.send_headers(stream, trailers, end_stream=True)
         self.flush()
+
+    def send_body(self, stream, body):
+        """All of it and the end, as far as the windows allow at a time. Not from a handler."""
+        while body:
+            with self.opened:
+                while not (room := min(self.h2.local_flow_control_window(stream),
+                                       self.h2.max_outbound_frame_size)):
+                    assert self.opened.wait(PATIENCE), "the window stays closed"
+                self.h2.send_data(stream, body[:room], end_stream=room >= len(body))
+            body = body[room:]
+            self.flush()
 
     def close(self):
         try:
@@ -88,6 +104,9 @@ class H2Connection:
             origin.resets.append((event.stream_id, event.error_code))
         elif isinstance(event, h2.events.PingReceived):
             origin.pings += 1
+        elif isinstance(event, (h2.events.WindowUpdated, h2.events.RemoteSettingsChanged)):
+            with self.opened:
+                self.opened.notify_all()
 
 
 class H2Origin:
