@@ -6,6 +6,7 @@
 #include "gateway/net/proxy_protocol.h"
 #include "gateway/proxy/client_address.h"
 #include "gateway/proxy/http1_server.h"
+#include "gateway/proxy/http2_server.h"
 
 namespace sluice {
 
@@ -38,7 +39,7 @@ void ClientConnection::Accept(ProxyContext& context, int fd, const SocketAddress
     connection->server_address_ =
         &context.InternLocal(connection->stream_.local_address(), listener);
   }
-  connection->Begin(listen.proxy_protocol);
+  connection->Begin(listen);
 }
 
 // --- before the protocol ------------------------------------------------------------------------
@@ -47,9 +48,10 @@ bool ClientConnection::peer_is_trusted() const {
   return IsTrusted(peer_ip_, context_.gateway().trusted_proxies);
 }
 
-void ClientConnection::Begin(conf::ProxyHeaders headers) {
-  if (headers == conf::ProxyHeaders::kNo) return BeginProtocol({});
-  header_required_ = headers == conf::ProxyHeaders::kRequired;
+void ClientConnection::Begin(const conf::ListenConfig& listen) {
+  http2_ = listen.http2;
+  if (listen.proxy_protocol == conf::ProxyHeaders::kNo) return BeginProtocol({});
+  header_required_ = listen.proxy_protocol == conf::ProxyHeaders::kRequired;
   stage_ = Stage::kProxyHeader;
   if (header_required_ && !peer_is_trusted()) {
     return Refuse("a PROXY header is required, and the peer is not in trusted_proxies");
@@ -84,8 +86,35 @@ void ClientConnection::OnProxyHeader(const ProxyHeader& header, std::string_view
 }
 
 void ClientConnection::BeginProtocol(std::string_view received) {
+  if (!http2_) return StartProtocol<Http1Server>(received);
+  stage_ = Stage::kPreface;
+  header_required_ = false;
+  SetDeadline(context_.gateway().timeouts.header);
+  if (!received.empty()) ReadPreface(received);
+}
+
+void ClientConnection::ReadPreface(std::string_view bytes) {
+  Buffer early;
+  if (!early_.empty()) {
+    early_.Append(bytes);
+    early = std::exchange(early_, Buffer());
+    bytes = early.view();
+  }
+  const std::string_view preface = Http2Codec::kPreface;
+  if (bytes.substr(0, preface.size()) == preface) {
+    StartProtocol<Http2Server>(bytes);
+  } else if (preface.substr(0, bytes.size()) != bytes) {
+    StartProtocol<Http1Server>(bytes);
+  } else {
+    return early_.Append(bytes);
+  }
+  if (!early.empty()) context_.loop.FlushDirty();  // what was lent lies there
+}
+
+template <typename Protocol>
+void ClientConnection::StartProtocol(std::string_view received) {
   stage_ = Stage::kProtocol;
-  protocol_ = std::make_unique<Http1Server>(*this);
+  protocol_ = std::make_unique<Protocol>(*this);
   protocol_->Start();
   if (!received.empty()) protocol_->OnRead(received);
 }
@@ -100,11 +129,19 @@ void ClientConnection::Refuse(std::string_view why) {
 
 void ClientConnection::OnRead(std::string_view bytes) {
   if (closing_) return;
-  stage_ == Stage::kProtocol ? protocol_->OnRead(bytes) : ReadProxyHeader(bytes);
+  switch (stage_) {
+    case Stage::kProxyHeader:
+      return ReadProxyHeader(bytes);
+    case Stage::kPreface:
+      return ReadPreface(bytes);
+    case Stage::kProtocol:
+      return protocol_->OnRead(bytes);
+  }
 }
 
 void ClientConnection::OnEof() {
   if (protocol_ != nullptr) return protocol_->OnEof();
+  if (stage_ == Stage::kPreface) return Close(ErrorCode::kNone);
   // Without a byte it is most likely a load balancer that looks whether the port is open.
   early_.empty() ? Close(ErrorCode::kNone) : Refuse("the connection ended inside a PROXY header");
 }
@@ -121,6 +158,7 @@ void ClientConnection::OnWritable() {
 
 void ClientConnection::OnDeadline() {
   if (protocol_ != nullptr) return protocol_->OnDeadline();
+  if (stage_ == Stage::kPreface) return Close(ErrorCode::kHeaderTimeout);
   if (!header_required_ && early_.empty()) return Close(ErrorCode::kHeaderTimeout);
   Refuse("no PROXY header came in time");
 }

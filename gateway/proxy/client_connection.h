@@ -2,7 +2,7 @@
 // spoken on it. Created when a socket is accepted, freed by the context after the stream's last
 // callback.
 //
-//   kProxyHeader (if the listener has proxy_protocol) ─► kProtocol
+//   kProxyHeader (if the listener has proxy_protocol) ─► kPreface (if it has http2) ─► kProtocol
 #pragma once
 
 #include <cstdint>
@@ -66,7 +66,7 @@ class ClientConnection final : public StreamObserver,
  private:
   friend class ProxyContext;  // Reap
 
-  enum class Stage : uint8_t { kProxyHeader, kProtocol };
+  enum class Stage : uint8_t { kProxyHeader, kPreface, kProtocol };
 
   ClientConnection(ProxyContext& context, const SocketAddress& peer,
                    const SocketAddress& server_address);
@@ -74,19 +74,24 @@ class ClientConnection final : public StreamObserver,
 
   void SetPeer(const SocketAddress& peer);
   bool peer_is_trusted() const;
-  void Begin(conf::ProxyHeaders headers);
+  void Begin(const conf::ListenConfig& listen);
   void ReadProxyHeader(std::string_view bytes);
   void OnProxyHeader(const ProxyHeader& header, std::string_view bytes);
-  void BeginProtocol(std::string_view received);  // which came behind the header
+  // `received`: what has come already.
+  void BeginProtocol(std::string_view received);
+  void ReadPreface(std::string_view bytes);  // tells HTTP/2 with prior knowledge from HTTP/1
+  template <typename Protocol>
+  void StartProtocol(std::string_view received);
   void Refuse(std::string_view why);
 
   ProxyContext& context_;
   Stream stream_;
   Deadline deadline_;
   std::unique_ptr<ClientProtocol> protocol_;  // kProtocol only
-  Buffer early_;                              // kProxyHeader: a part of the header
+  Buffer early_;                              // before kProtocol: what is not complete
   Stage stage_ = Stage::kProtocol;
   bool header_required_ = false;
+  bool http2_ = false;  // the listener speaks it
   bool closing_ = false;
   IpAddress peer_ip_;
   uint16_t peer_port_ = 0;

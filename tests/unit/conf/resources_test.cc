@@ -121,6 +121,7 @@ TEST(LoadFileTest, ReadsEverythingOfTheGatewaySection) {
   EXPECT_EQ(gateway.limits.request_line, 4096u);
   EXPECT_EQ(gateway.limits.header_size, 65536u);
   EXPECT_EQ(gateway.limits.header_count, 10u);
+  EXPECT_EQ(gateway.limits.http2_streams, 7u);
 }
 
 TEST(LoadFileTest, HasTheDocumentedDefaults) {
