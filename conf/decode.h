@@ -37,6 +37,7 @@ struct RouteDraft {
 UpstreamConfig DecodeUpstream(const Place& place);
 ServiceConfig DecodeService(const Place& place);
 RouteDraft DecodeRoute(const Place& place);
+SslConfig DecodeSsl(const Place& place);
 
 // --- types that several parts need --------------------------------------------------------------
 
@@ -62,6 +63,16 @@ struct AddressRange {
 // {connect, send, read} in seconds.
 struct Timeouts {
   std::optional<UpstreamTimeouts> operator()(const Place& place) const;
+};
+
+// gateway.tls
+struct GatewayTls {
+  std::optional<GatewayTlsConfig> operator()(const Place& place) const;
+};
+
+// upstream.tls
+struct UpstreamTls {
+  std::optional<UpstreamTlsConfig> operator()(const Place& place) const;
 };
 
 // A DNS name (letters, digits, '-', '_', labels of 1 to 63, at most 253 in all) that does not look

@@ -49,8 +49,8 @@ struct Listen {
     static const Fields<T> kFields = {
         Required(Bind("address", &T::address, ListenAddress{})),
         Bind("backlog", &T::backlog, Integer<int>{1, 65535}),
-        NotBuilt<T>("tls"),
-        Bind("http2", &T::http2, Boolean{}),
+        Bind("tls", &T::tls, Boolean{}),
+        NotBuilt<T>("http2"),
         Bind("proxy_protocol", &T::proxy_protocol, ProxyProtocol{}),
     };
     ListenConfig listen;
@@ -158,7 +158,6 @@ const Fields<LimitConfig>& LimitFields() {
       Bind("request_line", &T::request_line, ByteSize<uint32_t>{kSmallest, kLargest}),
       Bind("header_size", &T::header_size, ByteSize<uint32_t>{kSmallest, kLargest}),
       Bind("header_count", &T::header_count, Integer<uint32_t>{1, 10'000}),
-      Bind("http2_streams", &T::http2_streams, Integer<uint32_t>{1, 10'000}),
   };
   return kFields;
 }
@@ -177,6 +176,7 @@ const Fields<GatewayConfig>& GatewayFields() {
       Bind("trusted_proxies", &T::trusted_proxies, ListOf<AddressRange>{}),
       Bind("via", &T::via, Pseudonym{}),
       Bind("client_max_body_size", &T::client_max_body_size, ByteSize<uint64_t>{}),
+      Bind("tls", &T::tls, GatewayTls{}),
       Bind("timeouts", &T::timeouts, Record<TimeoutConfig>{TimeoutFields()}),
       Bind("limits", &T::limits, Record<LimitConfig>{LimitFields()}),
   };

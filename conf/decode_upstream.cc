@@ -6,6 +6,7 @@ namespace sluice::conf {
 namespace {
 
 constexpr uint16_t kHttpPort = 80;
+constexpr uint16_t kHttpsPort = 443;
 constexpr std::string_view kNodeExpected =
     "a node such as 127.0.0.1:80, name:80, [::1]:80 or unix:/path";
 
@@ -31,7 +32,6 @@ bool SetHost(std::string_view text, NodeConfig& node) {
 std::optional<NodeConfig> ReadNodeKey(const Place& place, const Entry& entry) {
   const std::string_view key = entry.key;
   NodeConfig node;
-  node.port = kHttpPort;
   node.position = entry.key_position;
   size_t colon = std::string_view::npos;
   if (!key.starts_with("unix:")) {
@@ -39,9 +39,9 @@ std::optional<NodeConfig> ReadNodeKey(const Place& place, const Entry& entry) {
     colon = key.find(':', bracket == std::string_view::npos ? 0 : bracket);
   }
   const bool has_port = colon != std::string_view::npos;
-  const auto port = has_port ? ParseDecimal(key.substr(colon + 1)) : kHttpPort;
-  if (port && *port >= 1 && *port <= 65535) {
-    node.port = static_cast<uint16_t>(*port);
+  const auto port = has_port ? ParseDecimal(key.substr(colon + 1)) : std::nullopt;
+  if (!has_port || (port && *port >= 1 && *port <= 65535)) {
+    node.port = static_cast<uint16_t>(port.value_or(0));
     if (SetHost(key.substr(0, colon), node)) return node;
   }
   place.Of(entry).FailAt(entry.key_position,
@@ -98,7 +98,7 @@ std::optional<NodeConfig> ReadListedNode(const Place& place) {
   NodeConfig node = *std::move(listed.address);
   const bool is_unix = node.host.starts_with("unix:");
   if (is_unix && listed.port) place.Fail("a unix: node has no port");
-  node.port = is_unix ? uint16_t{0} : listed.port.value_or(kHttpPort);
+  node.port = is_unix ? uint16_t{0} : listed.port.value_or(0);
   node.weight = listed.weight;
   node.priority = listed.priority;
   node.position = place.node.position;
@@ -173,8 +173,9 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("type", &T::type,
              Choice<std::string>{{{"roundrobin", "roundrobin"}}, {"chash", "least_conn", "ewma"}}),
         Bind("scheme", &T::scheme,
-             Choice<std::string>{{{"http", "http"}, {"grpc", "grpc"}, {"h2c", "h2c"}},
-                                 {"https", "grpcs", "tcp", "tls", "udp", "kafka"}}),
+             Choice<std::string>{
+                 {{"http", "http"}, {"https", "https"}, {"grpc", "grpc"}, {"h2c", "h2c"}},
+                 {"grpcs", "tcp", "tls", "udp", "kafka"}}),
         Required(Bind("nodes", &T::nodes, Nodes{})),
         Bind("pass_host", &T::pass_host,
              Choice<PassHost>{{{"pass", PassHost::kPass},
@@ -191,7 +192,7 @@ const Fields<UpstreamConfig>& UpstreamFields() {
                                           {"header", "cookie", "consumer", "vars_combinations"}}),
         NotBuilt<T>("key"),
         NotBuilt<T>("checks"),
-        NotBuilt<T>("tls"),
+        Bind("tls", &T::tls, UpstreamTls{}),
         NotBuilt<T>("discovery_type"),
         NotBuilt<T>("discovery_args"),
         NotBuilt<T>("service_name"),
@@ -209,6 +210,14 @@ UpstreamConfig DecodeUpstream(const Place& place) {
   upstream.position = place.node.position;
   ReadFields(place, UpstreamFields(), upstream);
   upstream.http2 = upstream.scheme == "grpc" || upstream.scheme == "h2c";
+  const uint16_t port = upstream.is_tls() ? kHttpsPort : kHttpPort;
+  for (NodeConfig& node : upstream.nodes) {
+    if (node.port == 0 && !node.host.starts_with("unix:")) node.port = port;
+  }
+  if (!upstream.is_tls() && place.node.Find("tls") != nullptr) {
+    place.Fail("tls has no effect with scheme " + upstream.scheme,
+               "add scheme: https, or leave out tls");
+  }
   if (upstream.proxy_protocol != 0 && upstream.scheme != "http" && upstream.scheme != "https") {
     place.Fail("proxy_protocol names one client, but clients share connections of scheme " +
                upstream.scheme);

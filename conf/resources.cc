@@ -86,7 +86,8 @@ class Decoder {
         diagnostics_(diagnostics),
         upstream_ids_("upstreams", diagnostics),
         service_ids_("services", diagnostics),
-        route_ids_("routes", diagnostics) {}
+        route_ids_("routes", diagnostics),
+        ssl_ids_("ssls", diagnostics) {}
 
   void Run();
 
@@ -98,16 +99,19 @@ class Decoder {
 
   template <typename Read>
   void ForEach(const Place& root, std::string_view name, Read read);
+  void AddSsl(const Place& place);
   void AddUpstream(const Place& place);
   void AddService(const Place& place);
   void AddRoute(const Place& place);
+  void ResolveCertificate(UpstreamTlsConfig& tls);
   int32_t AddInline(UpstreamConfig upstream, std::string key);
   int32_t Resolve(const Place& place, const IdTable& table, const std::string& id, Position where,
                   std::string_view field);
 
   Config& config_;
   Diagnostics& diagnostics_;
-  IdTable upstream_ids_, service_ids_, route_ids_;
+  IdTable upstream_ids_, service_ids_, route_ids_, ssl_ids_;
+  std::unordered_map<std::string, Position> server_names_;
   std::vector<Service> services_;
 };
 
@@ -125,6 +129,7 @@ void Decoder::Run() {
   } else {
     config_.gateway = DecodeGateway(nullptr);
   }
+  ForEach(root, "ssls", [this](const Place& place) { AddSsl(place); });
   ForEach(root, "upstreams", [this](const Place& place) { AddUpstream(place); });
   ForEach(root, "services", [this](const Place& place) { AddService(place); });
   ForEach(root, "routes", [this](const Place& place) { AddRoute(place); });
@@ -142,7 +147,39 @@ void Decoder::ForEach(const Place& root, std::string_view name, Read read) {
   for (size_t i = 0; i < list->items.size(); ++i) read(place.Of(i));
 }
 
+void Decoder::AddSsl(const Place& place) {
+  SslConfig ssl = DecodeSsl(place);
+  if (ssl.id.empty()) ssl.id = ssl_ids_.Generate(place.node, {"sni", "snis", "cert"});
+  ssl_ids_.Add(ssl.id, static_cast<int32_t>(config_.ssls.size()), place);
+  for (const std::string& name : ssl.snis) {
+    if (!ssl.enabled) break;
+    const auto [before, added] = server_names_.emplace(name, ssl.position);
+    if (added) continue;
+    place.Fail("the name " + name + " is there twice in ssls",
+               "the first is at " + diagnostics_.Locate(before->second) +
+                   "; certificates of several kinds for a name go into one object (certs, keys)");
+  }
+  config_.ssls.push_back(std::move(ssl));
+}
+
+// The certificate that an upstream refers to.
+void Decoder::ResolveCertificate(UpstreamTlsConfig& tls) {
+  if (tls.client_cert_id.empty()) return;
+  const std::string path = tls.path + ".client_cert_id";
+  const auto index = ssl_ids_.Find(tls.client_cert_id);
+  if (!index) {
+    diagnostics_.Add(tls.position, path,
+                     "there is no object with the id \"" + tls.client_cert_id + "\"",
+                     ssl_ids_.Candidates(tls.client_cert_id));
+  } else if (!config_.ssls[static_cast<size_t>(*index)].for_upstreams) {
+    diagnostics_.Add(tls.position, path, "expected an ssl object of type client");
+  } else {
+    tls.client_cert = *index;
+  }
+}
+
 int32_t Decoder::AddInline(UpstreamConfig upstream, std::string key) {
+  ResolveCertificate(upstream.tls);
   upstream.key = std::move(key);
   config_.upstreams.push_back(std::move(upstream));
   return static_cast<int32_t>(config_.upstreams.size() - 1);

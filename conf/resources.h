@@ -24,7 +24,7 @@ struct ListenConfig {
   SocketAddress address;
   int backlog = 4096;
   bool tls = false;    // refused until TLS is built
-  bool http2 = false;
+  bool http2 = false;  // refused until HTTP/2 is built
   ProxyHeaders proxy_protocol = ProxyHeaders::kNo;
   Position position;
 };
@@ -53,7 +53,14 @@ struct LimitConfig {
   uint32_t request_line = 16 * 1024;
   uint32_t header_size = 64 * 1024;
   uint32_t header_count = 200;
-  uint32_t http2_streams = 128;  // of one HTTP/2 connection at one time
+};
+
+// How listeners with TLS choose among `ssls` and negotiate.
+struct GatewayTlsConfig {
+  std::string default_ssl;          // its id; empty: the first, or the one with the name *
+  bool reject_unknown_sni = false;  // false: the default certificate is shown
+  std::string ciphers;              // in OpenSSL's names; empty: modern ones
+  Position position;
 };
 
 struct GatewayConfig {
@@ -68,8 +75,55 @@ struct GatewayConfig {
   std::vector<Cidr> trusted_proxies;
   std::string via;                    // pseudonym for the Via field; empty: no Via
   uint64_t client_max_body_size = 0;  // 0: no limit
+  GatewayTlsConfig tls;
   TimeoutConfig timeouts;
   LimitConfig limits;
+};
+
+// A certificate, key or pattern, checked by those who use it, and where it stands.
+struct PemText {
+  std::string text;
+  std::string path;  // "ssls[0].cert"
+  Position position;
+};
+
+struct SslClientConfig {
+  PemText ca;
+  int depth = 1;
+  std::vector<PemText> skip_mtls_uri_regex;  // requests that need no certificate
+};
+
+struct TlsProtocols {
+  bool tls12 = true;
+  bool tls13 = true;
+};
+
+struct SslConfig {
+  struct Pair {
+    PemText cert, key;
+    PemText ocsp;  // base64; empty: nothing to staple
+  };
+
+  std::string id;
+  bool for_upstreams = false;     // type: client
+  std::vector<std::string> snis;  // lower case: exact, "*.name" or "*"
+  std::vector<Pair> pairs;
+  std::optional<SslClientConfig> client;
+  TlsProtocols protocols;
+  bool enabled = true;  // status: 1
+  std::string path;     // "ssls[0]"
+  Position position;
+};
+
+// How connections to an upstream of scheme https are secured.
+struct UpstreamTlsConfig {
+  bool verify = true;
+  PemText ca;         // empty: the system's authorities
+  PemText cert, key;  // ours; empty: none, or client_cert
+  std::string client_cert_id;
+  int32_t client_cert = -1;  // index into Config::ssls
+  std::string path;
+  Position position;
 };
 
 struct NodeConfig {
@@ -101,8 +155,11 @@ struct UpstreamConfig {
   PassHost pass_host = PassHost::kPass;
   std::string upstream_host;        // kRewrite
   std::optional<uint32_t> retries;  // default: number of nodes - 1
+  UpstreamTlsConfig tls;            // scheme https
   Duration retry_timeout{};         // zero: no limit
   UpstreamTimeouts timeout;
+  bool is_tls() const { return scheme == "https"; }
+
   uint32_t keepalive_size = 320;
   Duration keepalive_idle = seconds(60);
   uint32_t keepalive_requests = 1000;
@@ -130,8 +187,9 @@ struct Config {
   GatewayConfig gateway;
   std::vector<RouteConfig> routes;
   std::vector<UpstreamConfig> upstreams;  // named and inline ones
-  Node document;                          // after includes and substitution
-  Diagnostics diagnostics;                // sources, for Locate
+  std::vector<SslConfig> ssls;
+  Node document;            // after includes and substitution
+  Diagnostics diagnostics;  // sources, for Locate
 };
 
 // Reads and checks a configuration file with its includes. Touches nothing else: no bind, no DNS.

@@ -42,12 +42,13 @@ class Substituter {
   std::optional<std::string> Variable(std::string_view name, std::optional<std::string_view> other,
                                       Position position, const Place& place);
   std::optional<std::string> FileText(std::string_view path, Position position, const Place& place);
+  std::optional<std::string> FileBase64(std::string_view path, Position position,
+                                        const Place& place);
 
   const std::string& directory_;
   Diagnostics& diagnostics_;
   const SubstitutionLimits& limits_;
   size_t total_ = 0;
-  bool took_value_ = false;  // for the scalar in hand: something not written in the document
 };
 
 // What follows "${" up to its end; "{VAR}" with the inner braces for APISIX's form.
@@ -56,6 +57,21 @@ std::optional<std::string_view> ExpressionAt(std::string_view text) {
   const size_t end = text.find(closing);
   if (end == std::string_view::npos) return std::nullopt;
   return text.substr(0, end + closing.size() - 1);
+}
+
+std::string EncodeBase64(std::string_view bytes) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const size_t left = std::min<size_t>(bytes.size() - i, 3);
+    uint32_t group = 0;
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8 | (j < left ? static_cast<unsigned char>(bytes[i + j]) : 0U);
+    }
+    for (size_t j = 0; j < 4; ++j) out += j <= left ? kDigits[group >> (18 - 6 * j) & 63] : '=';
+  }
+  return out;
 }
 
 bool IsOneSubstitution(std::string_view text) {
@@ -91,18 +107,16 @@ void Substituter::WalkEntries(Node& node, const Place& place) {
 void Substituter::ReplaceScalar(Node& node, const Place& place) {
   if (node.text.find("${") == std::string::npos) return;
   const bool typed = node.plain && IsOneSubstitution(node.text);
-  took_value_ = false;
   auto value = Expand(node.text, node.position, place);
   if (!value) {
     node.broken = true;
     return;
   }
-  if (typed) {
-    node = ReadPlainScalar(*std::move(value), node.position);
-  } else {
+  if (!typed) {
     node.text = *std::move(value);
+    return;
   }
-  node.hidden = took_value_;
+  node = ReadPlainScalar(*std::move(value), node.position);
   if (!std::isfinite(node.number)) place.Expected("a finite number in the range of a double");
 }
 
@@ -145,12 +159,14 @@ std::optional<std::string> Substituter::Evaluate(std::string_view expression, Po
     mark = ":=";
   } else if (expression.starts_with("file:")) {
     return FileText(expression.substr(5), position, place);
+  } else if (expression.starts_with("base64:")) {
+    return FileBase64(expression.substr(7), position, place);
   }
   const size_t end = expression.find(mark);
   const std::string_view name = expression.substr(0, end);
   if (!IsVariableName(name)) {
     place.FailAt(position,
-                 "expected ${VAR}, ${VAR:-default} or ${file:path}, got \"${" +
+                 "expected ${VAR}, ${VAR:-default}, ${file:path} or ${base64:path}, got \"${" +
                      std::string(expression) + "}\"",
                  "write $${ for a literal ${");
     return std::nullopt;
@@ -164,7 +180,6 @@ std::optional<std::string> Substituter::Variable(std::string_view name,
                                                  Position position, const Place& place) {
   const char* value = std::getenv(std::string(name).c_str());  // NOLINT(concurrency-mt-unsafe)
   if (value != nullptr && !(*value == '\0' && other)) {
-    took_value_ = true;
     if (IsUtf8(value)) return std::string(value);
     place.FailAt(position, "expected UTF-8 text in the variable " + std::string(name));
     return std::nullopt;
@@ -172,6 +187,15 @@ std::optional<std::string> Substituter::Variable(std::string_view name,
   if (other) return std::string(*other);
   place.FailAt(position, "the environment variable " + std::string(name) + " is not set",
                "set it, or write ${" + std::string(name) + ":-default}");
+  return std::nullopt;
+}
+
+// For files that are no text.
+std::optional<std::string> Substituter::FileBase64(std::string_view path, Position position,
+                                                   const Place& place) {
+  const auto bytes = ReadRegularFile(ResolvePath(directory_, std::string(path)), limits_.file);
+  if (bytes) return EncodeBase64(*bytes);
+  place.FailAt(position, "cannot read the file: " + bytes.error().detail);
   return std::nullopt;
 }
 
@@ -186,7 +210,6 @@ std::optional<std::string> Substituter::FileText(std::string_view path, Position
     place.FailAt(position, "expected UTF-8 text in the file " + std::string(path));
     return std::nullopt;
   }
-  took_value_ = true;
   // Editors and `echo` end a file with a line end that is no part of a secret.
   if (text->ends_with('\n')) text->pop_back();
   if (text->ends_with('\r')) text->pop_back();

@@ -1,6 +1,6 @@
-// ${VAR}, ${VAR:-default}, ${file:path} and APISIX's ${{VAR}}, ${{VAR:=default}} in the keys and
-// scalars of a parsed file. `$${` stands for `${`. It works on values and not on text, so that no
-// value can change the structure of a document.
+// ${VAR}, ${VAR:-default}, ${file:path}, ${base64:path} and APISIX's ${{VAR}}, ${{VAR:=default}} in
+// the keys and scalars of a parsed file. `$${` stands for `${`. It works on values and not on text,
+// so that no value can change the structure of a document.
 #pragma once
 
 #include <string>

@@ -8,6 +8,7 @@
 #include "gateway/control/explain.h"
 #include "gateway/control/master.h"
 #include "gateway/control/role.h"
+#include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
 namespace sluice {
@@ -23,7 +24,10 @@ LoadedFile Load(const std::string& path) {
   LoadedFile loaded;
   loaded.config = conf::LoadFile(path, loaded.diagnostics);
   if (loaded.config != nullptr) {
+    const auto tls = TlsResources::Make(*loaded.config, nullptr, nullptr, loaded.diagnostics);
+    if (tls == nullptr) return loaded;
     loaded.snapshot = Snapshot::Make(loaded.config, 1, loaded.diagnostics);
+    for (const std::string& warning : tls->warnings()) PrintError("warning: " + warning + "\n");
   }
   return loaded;
 }

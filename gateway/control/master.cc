@@ -16,6 +16,7 @@
 #include "gateway/control/machine.h"
 #include "gateway/control/master_state.h"
 #include "gateway/control/privileges.h"
+#include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
 namespace sluice {
@@ -57,7 +58,8 @@ Master::Master(Loop& loop, const Options& options, UniqueFd ready_pipe)
                  controller_.Send(MessageType::kCommitted, MessageWriter().Number(revision).Take());
                }}),
       stop_timer_(loop),
-      watchdog_timer_(loop) {}
+      watchdog_timer_(loop),
+      ticket_timer_(loop) {}
 
 Master::~Master() {
   DropChange();
@@ -76,6 +78,7 @@ Status Master::Start(const conf::Config& config) {
     workers_.push_back(std::make_unique<ChildProcess>(loop_, Role::kWorker, i, *this));
   }
   SLUICE_TRY(MakeSockets());
+  SLUICE_TRY(MakeTicketKeys());
   RaiseLimits();
   WatchSignals();
   for (const auto& worker : workers_) SLUICE_TRY(StartChild(*worker));
@@ -96,6 +99,17 @@ Status Master::MakeSockets() {
   SLUICE_ASSIGN_OR_RETURN(listeners_, OpenAdded(settings_));
   SLUICE_ASSIGN_OR_RETURN(const auto control, SocketAddress::Make("unix:" + settings_.control));
   SLUICE_ASSIGN_OR_RETURN(control_socket_, ListenOnPath(control, kControlBacklog, 0600));
+  return {};
+}
+
+// Only one process rotates them, and this one lives as long as the gateway.
+Status Master::MakeTicketKeys() {
+  SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Make());
+  ticket_timer_.StartRepeating(TicketKeys::kInterval, [this] {
+    const Status rotated = ticket_keys_->Rotate();
+    if (rotated.has_value()) return;
+    Log(LogLevel::kError, "session ticket keys stay", {{"reason", rotated.error().detail}});
+  });
   return {};
 }
 
@@ -147,7 +161,7 @@ Status Master::StartChild(ChildProcess& child) {
 
 void Master::IntroduceWorker(ChildProcess& worker) {
   const WorkerStart start{static_cast<uint32_t>(worker.index()), revision_, account_};
-  std::vector<int> fds = {document_.get()};
+  std::vector<int> fds = {document_.get(), ticket_keys_->memory().get()};
   for (const int fd : LogDescriptors()) fds.push_back(fd);
   worker.Send(MessageType::kStartWorker, start.Pack(), fds);
   for (ListenerSockets& listener : listeners_) {
@@ -393,7 +407,10 @@ Detached Detach() {
 std::shared_ptr<const conf::Config> LoadForStart(const std::string& path) {
   conf::Diagnostics diagnostics;
   auto config = conf::LoadFile(path, diagnostics);
-  if (config != nullptr && Snapshot::Make(config, 1, diagnostics) != nullptr) return config;
+  if (config != nullptr && Snapshot::Make(config, 1, diagnostics) != nullptr &&
+      TlsResources::Make(*config, nullptr, nullptr, diagnostics) != nullptr) {
+    return config;
+  }
   PrintError(diagnostics.ToText());
   return nullptr;
 }

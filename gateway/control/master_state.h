@@ -17,6 +17,7 @@
 #include "gateway/control/rollout.h"
 #include "gateway/control/service_notify.h"
 #include "gateway/net/loop.h"
+#include "gateway/net/ticket_keys.h"
 #include "gateway/net/watchers.h"
 
 namespace sluice {
@@ -53,6 +54,7 @@ class Master final : public ChildProcess::Observer {
   Status MakeSockets();
   void RaiseLimits();
   void WatchSignals();
+  Status MakeTicketKeys();
 
   Status StartChild(ChildProcess& child);
   void IntroduceWorker(ChildProcess& worker);
@@ -109,6 +111,7 @@ class Master final : public ChildProcess::Observer {
   LogFiles logs_;
   UniqueFd control_socket_;
   std::vector<ListenerSockets> listeners_;
+  std::shared_ptr<TicketKeys> ticket_keys_;
 
   std::vector<std::unique_ptr<ChildProcess>> workers_;
   ChildProcess controller_;
@@ -118,6 +121,7 @@ class Master final : public ChildProcess::Observer {
   std::vector<std::unique_ptr<SignalWatcher>> signals_;
   Timer stop_timer_;
   Timer watchdog_timer_;
+  Timer ticket_timer_;
 };
 
 }  // namespace sluice

@@ -19,7 +19,7 @@ namespace sluice {
 
 enum class MessageType : uint32_t {
   // To a role. Descriptors in [].
-  kStartWorker = 1,  // WorkerStart [document, error log, access log if on]
+  kStartWorker = 1,  // WorkerStart [document, session ticket keys, error log, access log if on]
   kStartController,  // ControllerStart [document, error log, control socket]
   kListen,           // address, backlog [listening socket]
   kUnlisten,         // address

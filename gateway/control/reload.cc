@@ -5,6 +5,7 @@
 
 #include "gateway/base/json_writer.h"
 #include "gateway/base/log.h"
+#include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
 namespace sluice {
@@ -125,6 +126,7 @@ void Reload::Load(Loaded& loaded) {
     return;
   }
   if (Snapshot::Make(config, loaded.revision, loaded.diagnostics) == nullptr) return;
+  if (TlsResources::Make(*config, nullptr, nullptr, loaded.diagnostics) == nullptr) return;
   const auto settings = ProcessSettings::Make(*config, loaded.origin);
   const auto now = ProcessSettings::Make(*loaded.committed, loaded.origin);
   for (const std::string_view key : RestartNeeded(now, settings)) {

@@ -35,6 +35,9 @@ class Worker final : public IpcChannel::Observer {
     bool committed = false;
     UniqueFd document;
     std::shared_ptr<const Snapshot> snapshot;
+    std::shared_ptr<const TlsResources> tls;
+    std::shared_ptr<const TlsResources> previous_tls;
+    std::shared_ptr<const TicketKeys> ticket_keys;
     std::string error;
   };
 
@@ -63,6 +66,9 @@ class Worker final : public IpcChannel::Observer {
   std::unique_ptr<ProxyServer> server_;
   std::shared_ptr<Pending> pending_;
   std::shared_ptr<const Snapshot> current_;
+  std::shared_ptr<const TlsResources> current_tls_;
+  std::shared_ptr<const TicketKeys> ticket_keys_;
+  uint32_t index_ = 0;
   UniqueFd access_log_;  // waits for the first snapshot, which names the format
   bool draining_ = false;
   bool ended_ = false;
@@ -124,13 +130,16 @@ Status Worker::HandleMessage(IpcMessage& message) {
 
 Status Worker::OnStart(IpcMessage& message) {
   SLUICE_ASSIGN_OR_RETURN(const WorkerStart start, WorkerStart::Unpack(message.payload));
-  if (message.fds.size() < 2 || message.fds.size() > 3) {
-    return GatewayError(ErrorCode::kInternal, "document and logs are expected");
+  if (message.fds.size() < 3 || message.fds.size() > 4) {
+    return GatewayError(ErrorCode::kInternal,
+                        "document, session ticket keys and logs are expected");
   }
+  index_ = start.index;
+  SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Map(message.fds[1]));
   SetLogRole("worker-" + std::to_string(start.index));
-  SLUICE_TRY(TakeErrorLog(message.fds[1]));
+  SLUICE_TRY(TakeErrorLog(message.fds[2]));
   SLUICE_TRY(DropPrivileges(start.account, Keep::kNothing));
-  if (message.fds.size() == 3) access_log_ = std::move(message.fds[2]);
+  if (message.fds.size() == 4) access_log_ = std::move(message.fds[3]);
   server_ = std::make_unique<ProxyServer>(loop_, start.index);
   Build(start.revision, std::move(message.fds[0]), true);
   return {};
@@ -197,6 +206,8 @@ void Worker::Build(uint64_t revision, UniqueFd document, bool first) {
   pending->first = first;
   pending->committed = first;
   pending->document = std::move(document);
+  pending->previous_tls = current_tls_;
+  pending->ticket_keys = ticket_keys_;
   pending_ = pending;
   // Only a build that is still wanted finds its way back: this object dies before the loop does.
   std::weak_ptr<Pending> wanted = pending;
@@ -221,7 +232,11 @@ void Worker::BuildSnapshot(Pending& pending) {
   auto config = conf::DecodeDocument(*text, diagnostics);
   text->clear();
   if (config != nullptr) {
-    pending.snapshot = Snapshot::Make(std::move(config), pending.revision, diagnostics);
+    pending.tls =
+        TlsResources::Make(*config, pending.ticket_keys, pending.previous_tls.get(), diagnostics);
+    if (pending.tls != nullptr) {
+      pending.snapshot = Snapshot::Make(std::move(config), pending.revision, diagnostics);
+    }
   }
   if (pending.snapshot == nullptr) pending.error = diagnostics.ToText();
 }
@@ -260,10 +275,15 @@ void Worker::Adopt(const Pending& pending) {
   const bool first = pending.first;
   const uint64_t revision = pending.revision;
   const auto previous = std::exchange(current_, pending.snapshot);
+  current_tls_ = pending.tls;
   pending_.reset();
   const conf::GatewayConfig& gateway = current_->gateway();
   SetLogLevel(gateway.error_log.level);
-  server_->Adopt(current_);
+  server_->Adopt(current_, current_tls_);
+  // Once is enough: the workers have all the same.
+  for (const std::string& warning : current_tls_->warnings()) {
+    if (index_ == 0) Log(LogLevel::kWarn, "certificate", {{"reason", warning}});
+  }
   Status logged;
   if (first) {
     logged = SetAccessLog(std::move(access_log_));

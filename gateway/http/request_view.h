@@ -22,6 +22,12 @@ struct RequestView {
   std::string_view peer_text;             // peer_ip as text
   const SocketAddress* server = nullptr;  // the local address; null in tests and explain
 
+  // Of the client's TLS connection; empty without one.
+  std::string_view tls_protocol;     // "TLSv1.3"
+  std::string_view tls_cipher;       // "TLS_AES_128_GCM_SHA256"
+  std::string_view tls_server_name;  // SNI, lower case
+  bool tls_client_verified = false;
+
   Method method() const { return head->method; }
   std::string_view query() const { return head->query; }
 };

@@ -137,6 +137,11 @@ Result<Variable> Variable::Make(std::string_view name) {
       {"content_type", Kind::kContentType},
       {"content_length", Kind::kContentLength},
       {"request", Kind::kRequest},
+      {"https", Kind::kHttps},
+      {"ssl_protocol", Kind::kSslProtocol},
+      {"ssl_cipher", Kind::kSslCipher},
+      {"ssl_server_name", Kind::kSslServerName},
+      {"ssl_client_verify", Kind::kSslClientVerify},
   };
   static constexpr std::pair<std::string_view, Kind> kFamilies[] = {
       {kArg, Kind::kArg},
@@ -165,6 +170,24 @@ Result<Variable> Variable::Make(std::string_view name) {
   }
   return GatewayError(ErrorCode::kInvalidConfig,
                       "unknown variable \"" + std::string(name) + "\"; " + NearNames(name, kNames));
+}
+
+std::string_view Variable::TlsValue(const RequestView& request) const {
+  if (request.scheme != "https") return {};
+  switch (kind_) {
+    case Kind::kHttps:
+      return "on";
+    case Kind::kSslProtocol:
+      return request.tls_protocol;
+    case Kind::kSslCipher:
+      return request.tls_cipher;
+    case Kind::kSslServerName:
+      return request.tls_server_name.empty() ? std::string_view() : request.tls_server_name;
+    case Kind::kSslClientVerify:
+      return request.tls_client_verified ? "SUCCESS" : "NONE";
+    default:
+      return {};
+  }
 }
 
 std::string_view Variable::Value(const RequestView& request, std::string& scratch) const {
@@ -217,6 +240,8 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
       return HeaderValue(head.fields, HeaderId::kContentLength, "content-length", scratch);
     case Kind::kRequest:
       return RequestLine(head, scratch);
+    default:
+      return TlsValue(request);
   }
   return {};
 }

@@ -47,7 +47,14 @@ class Variable {
     kContentType,
     kContentLength,
     kRequest,
+    kHttps,
+    kSslProtocol,
+    kSslCipher,
+    kSslServerName,
+    kSslClientVerify,
   };
+
+  std::string_view TlsValue(const RequestView& request) const;
 
   Kind kind_ = Kind::kUri;
   HeaderId header_ = HeaderId::kOther;

@@ -177,6 +177,8 @@ void Stream::OnReadFailed(ptrdiff_t count) {
 
 void Stream::StartTls(std::unique_ptr<TlsSession> session, std::string_view early) {
   if (state_ != State::kOpen) return;
+  Flush();  // what was sent in plain text goes before
+  if (state_ != State::kOpen) return;
   tls_ = std::move(session);
   tls_->Keep(early);
   loop_.handshakes_.PushBack(*this);

@@ -51,7 +51,8 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   void Connect(const SocketAddress& address);  // ends in OnConnected; reads after success
 
   // From now on what is sent and read is inside TLS. `early`: bytes that came already and belong to
-  // it; they are copied. Ends in OnSecured; nothing may be sent before.
+  // it; they are copied. Ends in OnSecured; nothing may be sent before. What
+  // was sent until now leaves as it is.
   void StartTls(std::unique_ptr<TlsSession> session, std::string_view early = {});
   const TlsSession* tls() const { return tls_.get(); }  // null: plain text
 

@@ -58,6 +58,19 @@ Result<std::vector<X509Ptr>> ReadCertificates(std::string_view pem) {
                  std::to_string(list.size() + 1) + " cannot be read: " + TakeTlsError());
 }
 
+// Empty when it is not base64.
+std::string DecodeBase64(std::string_view text) {
+  if (text.empty() || text.size() % 4 != 0 || text.size() > kMaximumPem) return {};
+  std::string out(text.size() / 4 * 3, '\0');
+  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()),
+                                   static_cast<int>(text.size()));
+  if (size < 0) return {};
+  const size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  out.resize(static_cast<size_t>(size) - padding);
+  return out;
+}
+
 std::time_t ToTime(const ASN1_TIME* time) {
   std::tm parts{};
   return ASN1_TIME_to_tm(time, &parts) == 1 ? timegm(&parts) : 0;
@@ -106,7 +119,8 @@ Status TlsCertificate::SetKey(std::string_view pem) {
   return {};
 }
 
-Status TlsCertificate::SetOcspResponse(std::string der) {
+Status TlsCertificate::SetOcspResponse(std::string_view base64) {
+  std::string der = DecodeBase64(base64);
   struct Deleter {
     void operator()(OCSP_RESPONSE* response) const { OCSP_RESPONSE_free(response); }
     void operator()(OCSP_BASICRESP* response) const { OCSP_BASICRESP_free(response); }

@@ -25,8 +25,8 @@ class TlsCertificate {
 
   // The private key as PEM; refused when it belongs to another certificate.
   Status SetKey(std::string_view pem);
-  // A DER-encoded response about this certificate; sent until it expires.
-  Status SetOcspResponse(std::string der);
+  // A response about this certificate, DER in base64; sent until it expires.
+  Status SetOcspResponse(std::string_view base64);
 
   // "expired on 2026-01-02T03:04:05Z", "is not valid before ..."; empty: valid at `now`.
   std::string ValidityProblem(std::time_t now) const;

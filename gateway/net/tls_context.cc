@@ -57,7 +57,6 @@ Result<SslCtxPtr> NewContext(const SSL_METHOD* method, const std::string& cipher
 }
 
 Status UseCertificate(SSL_CTX* context, const TlsCertificate& certificate) {
-  if (certificate.key() == nullptr) return Invalid("a certificate has no private key");
   if (SSL_CTX_use_certificate(context, certificate.leaf()) != 1 ||
       SSL_CTX_use_PrivateKey(context, certificate.key()) != 1) {
     return Invalid("the certificate cannot be used: " + TakeTlsError());
@@ -67,20 +66,6 @@ Status UseCertificate(SSL_CTX* context, const TlsCertificate& certificate) {
     if (SSL_CTX_add1_chain_cert(context, certificate.chain()[i].get()) != 1) {
       return Invalid("the certificate's chain cannot be used: " + TakeTlsError());
     }
-  }
-  return {};
-}
-
-// A certificate of each kind: another one of the same would silently replace it.
-Status UseCertificates(SSL_CTX* context, const std::vector<TlsCertificate>& certificates) {
-  if (certificates.empty()) return Invalid("expected at least one certificate");
-  std::set<std::string> kinds;
-  for (const TlsCertificate& certificate : certificates) {
-    if (!kinds.insert(certificate.key_type()).second) {
-      return Invalid("two certificates have keys of the same kind, " + certificate.key_type() +
-                     "; expected at most one of each");
-    }
-    SLUICE_TRY(UseCertificate(context, certificate));
   }
   return {};
 }
@@ -149,7 +134,9 @@ Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::Make(
   out->ticket_keys_ = std::move(ticket_keys);
   out->reject_unknown_ = config.reject_unknown;
   for (TlsIdentityConfig& identity : config.identities) {
-    SLUICE_TRY(out->AddIdentity(std::move(identity), config.ciphers));
+    const std::string id = identity.id;
+    const Status added = out->AddIdentity(std::move(identity), config.ciphers);
+    if (!added.has_value()) return Invalid("certificate \"" + id + "\": " + added.error().detail);
   }
   for (const auto& identity : out->identities_) {
     if (identity->id() == config.default_id) out->fallback_ = identity.get();
@@ -165,7 +152,23 @@ Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::Make(
   return std::shared_ptr<const TlsServerContext>(std::move(out));
 }
 
+Status TlsServerContext::Check(const TlsIdentityConfig& identity) {
+  if (identity.certificates.empty()) return Invalid("expected at least one certificate");
+  if (!identity.tls12 && !identity.tls13) return Invalid("expected at least one protocol");
+  std::set<std::string> kinds;
+  for (const TlsCertificate& certificate : identity.certificates) {
+    if (certificate.key() == nullptr) return Invalid("a certificate has no private key");
+    // Another one of the same kind would silently replace it.
+    if (!kinds.insert(certificate.key_type()).second) {
+      return Invalid("two certificates have keys of the same kind, " + certificate.key_type() +
+                     "; expected at most one of each");
+    }
+  }
+  return {};
+}
+
 Status TlsServerContext::AddIdentity(TlsIdentityConfig config, const std::string& ciphers) {
+  SLUICE_TRY(Check(config));
   auto identity = std::make_unique<TlsIdentity>();
   SLUICE_ASSIGN_OR_RETURN(identity->context_, NewContext(TLS_server_method(), ciphers));
   SSL_CTX* context = identity->context_.get();
@@ -174,11 +177,13 @@ Status TlsServerContext::AddIdentity(TlsIdentityConfig config, const std::string
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 1);
   SSL_CTX_set_timeout(context, TicketKeys::kInterval / seconds(1));
-  if (!config.tls12 && !config.tls13) return Invalid("expected at least one protocol");
   if (!config.tls12) SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
   if (!config.tls13) SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
-  SLUICE_TRY(UseCertificates(context, config.certificates));
+  for (const TlsCertificate& certificate : config.certificates) {
+    SLUICE_TRY(UseCertificate(context, certificate));
+  }
   if (config.client) {
+    verifies_clients_ = true;
     identity->verification_ = VerificationName(*config.client);
     SLUICE_TRY(SetVerification(context, *config.client));
   }

@@ -78,9 +78,13 @@ class TlsServerContext {
   static Result<std::shared_ptr<const TlsServerContext>> Make(
       TlsServerConfig config, std::shared_ptr<const TicketKeys> ticket_keys);
 
+  // What can be said of an identity alone: its certificates are complete and of different kinds.
+  static Status Check(const TlsIdentityConfig& identity);
+
   // By the name that a client sent, or a request's host; null: nobody has it.
   const TlsIdentity* Find(std::string_view name) const;
   const TlsIdentity& fallback() const { return *fallback_; }
+  bool verifies_clients() const { return verifies_clients_; }  // some identity does
 
  private:
   friend class TlsHandshake;
@@ -92,6 +96,7 @@ class TlsServerContext {
   std::unordered_map<std::string, const TlsIdentity*> by_name_;
   const TlsIdentity* fallback_ = nullptr;
   bool reject_unknown_ = false;
+  bool verifies_clients_ = false;
   std::shared_ptr<const TicketKeys> ticket_keys_;
 };
 

@@ -275,7 +275,9 @@ void TlsSession::SealClose(TlsBuffers& buffers) {
 }
 
 bool TlsSession::MayServe(std::string_view host, const TlsServerContext& now) const {
-  if (named_identity_ && !identity_->Covers(host)) return false;
+  const bool named = host == server_name_ || host.empty();
+  if (named_identity_ && !named && !identity_->Covers(host)) return false;
+  if (!now.verifies_clients()) return true;
   const TlsIdentity* found = now.Find(host);
   const TlsIdentity& wanted = found == nullptr ? now.fallback() : *found;
   if (!wanted.verifies_client()) return true;

@@ -5,8 +5,9 @@
 #include "gateway/base/log.h"
 #include "gateway/net/proxy_protocol.h"
 #include "gateway/proxy/client_address.h"
+#include "gateway/proxy/error_reply.h"
+#include "gateway/proxy/forward_headers.h"
 #include "gateway/proxy/http1_server.h"
-#include "gateway/proxy/http2_server.h"
 
 namespace sluice {
 
@@ -49,8 +50,9 @@ bool ClientConnection::peer_is_trusted() const {
 }
 
 void ClientConnection::Begin(const conf::ListenConfig& listen) {
-  http2_ = listen.http2;
-  if (listen.proxy_protocol == conf::ProxyHeaders::kNo) return BeginProtocol({});
+  tls_wanted_ = listen.tls;
+  http2_wanted_ = listen.http2;
+  if (listen.proxy_protocol == conf::ProxyHeaders::kNo) return BeginHandshake({});
   header_required_ = listen.proxy_protocol == conf::ProxyHeaders::kRequired;
   stage_ = Stage::kProxyHeader;
   if (header_required_ && !peer_is_trusted()) {
@@ -78,43 +80,53 @@ void ClientConnection::OnProxyHeader(const ProxyHeader& header, std::string_view
     return header_required_ ? Refuse(
                                   "a PROXY header is required, and the connection begins with "
                                   "something else")
-                            : BeginProtocol(bytes);
+                            : BeginHandshake(bytes);
   }
   if (!peer_is_trusted()) return Refuse("a PROXY header of a peer that is not in trusted_proxies");
   if (header.has_addresses) SetPeer(header.source);
-  BeginProtocol(bytes.substr(header.size));
+  BeginHandshake(bytes.substr(header.size));
+}
+
+void ClientConnection::BeginHandshake(std::string_view received) {
+  if (!tls_wanted_) return BeginProtocol(received);
+  const auto& server = context_.active->tls->server();
+  if (server == nullptr) return Refuse("the last certificate was removed from the configuration");
+  auto session = TlsSession::Accept(server, http2_wanted_);
+  if (!session.has_value()) return Refuse(session.error().detail);
+  stage_ = Stage::kHandshake;
+  stream_.StartTls(std::move(*session), received);
+  SetDeadline(context_.gateway().timeouts.header);
+}
+
+void ClientConnection::OnSecured(Status status) {
+  if (closing_) return;
+  if (status.has_value()) return BeginProtocol({});
+  Log(LogLevel::kDebug, "TLS handshake failed",
+      {{"peer", peer_text_},
+       {"listener", server_address_->ToString()},
+       {"reason", status.error().detail}});
+  stage_ = Stage::kClosing;
+  SetDeadline(context_.gateway().timeouts.send);
+  if (status.error().code == ErrorCode::kPlainHttp) OnPlainHttp();
+  stream_.CloseAfterFlush();
+}
+
+// Somebody has typed the port with http:// in front.
+void ClientConnection::OnPlainHttp() {
+  const std::string_view body = context_.loop.scratch().Copy(ErrorBody(ErrorCode::kPlainHttp));
+  ResponseHead head;
+  head.status = StatusOf(ErrorCode::kPlainHttp);
+  head.body = {BodyFraming::Kind::kLength, body.size()};
+  head.fields.Add("Server", "sluice");
+  head.fields.Add("Content-Type", "application/json");
+  const ClientHeadOptions options{.date = context_.HttpDate(), .framing = head.body, .close = true};
+  stream_.Send(WriteClientHead(head, options, context_.loop.scratch()));
+  stream_.Send(body);
 }
 
 void ClientConnection::BeginProtocol(std::string_view received) {
-  if (!http2_) return StartProtocol<Http1Server>(received);
-  stage_ = Stage::kPreface;
-  header_required_ = false;
-  SetDeadline(context_.gateway().timeouts.header);
-  if (!received.empty()) ReadPreface(received);
-}
-
-void ClientConnection::ReadPreface(std::string_view bytes) {
-  Buffer early;
-  if (!early_.empty()) {
-    early_.Append(bytes);
-    early = std::exchange(early_, Buffer());
-    bytes = early.view();
-  }
-  const std::string_view preface = Http2Codec::kPreface;
-  if (bytes.substr(0, preface.size()) == preface) {
-    StartProtocol<Http2Server>(bytes);
-  } else if (preface.substr(0, bytes.size()) != bytes) {
-    StartProtocol<Http1Server>(bytes);
-  } else {
-    return early_.Append(bytes);
-  }
-  if (!early.empty()) context_.loop.FlushDirty();  // what was lent lies there
-}
-
-template <typename Protocol>
-void ClientConnection::StartProtocol(std::string_view received) {
   stage_ = Stage::kProtocol;
-  protocol_ = std::make_unique<Protocol>(*this);
+  protocol_ = std::make_unique<Http1Server>(*this);
   protocol_->Start();
   if (!received.empty()) protocol_->OnRead(received);
 }
@@ -129,19 +141,13 @@ void ClientConnection::Refuse(std::string_view why) {
 
 void ClientConnection::OnRead(std::string_view bytes) {
   if (closing_) return;
-  switch (stage_) {
-    case Stage::kProxyHeader:
-      return ReadProxyHeader(bytes);
-    case Stage::kPreface:
-      return ReadPreface(bytes);
-    case Stage::kProtocol:
-      return protocol_->OnRead(bytes);
-  }
+  if (stage_ == Stage::kProtocol) return protocol_->OnRead(bytes);
+  if (stage_ == Stage::kProxyHeader) ReadProxyHeader(bytes);
 }
 
 void ClientConnection::OnEof() {
   if (protocol_ != nullptr) return protocol_->OnEof();
-  if (stage_ == Stage::kPreface) return Close(ErrorCode::kNone);
+  if (stage_ != Stage::kProxyHeader) return Close(ErrorCode::kClientClosed);
   // Without a byte it is most likely a load balancer that looks whether the port is open.
   early_.empty() ? Close(ErrorCode::kNone) : Refuse("the connection ended inside a PROXY header");
 }
@@ -158,8 +164,8 @@ void ClientConnection::OnWritable() {
 
 void ClientConnection::OnDeadline() {
   if (protocol_ != nullptr) return protocol_->OnDeadline();
-  if (stage_ == Stage::kPreface) return Close(ErrorCode::kHeaderTimeout);
-  if (!header_required_ && early_.empty()) return Close(ErrorCode::kHeaderTimeout);
+  const bool in_header = stage_ == Stage::kProxyHeader;
+  if (!in_header || (!header_required_ && early_.empty())) return Close(ErrorCode::kHeaderTimeout);
   Refuse("no PROXY header came in time");
 }
 

@@ -2,7 +2,8 @@
 // spoken on it. Created when a socket is accepted, freed by the context after the stream's last
 // callback.
 //
-//   kProxyHeader (if the listener has proxy_protocol) ─► kPreface (if it has http2) ─► kProtocol
+//   kProxyHeader ─► kHandshake ─► kProtocol        the first two if the listener has proxy_protocol
+//                       └─ no TLS ─► kClosing      and tls
 #pragma once
 
 #include <cstdint>
@@ -41,6 +42,7 @@ class ClientConnection final : public StreamObserver,
   const SocketAddress& server_address() const { return *server_address_; }
   uint16_t listen_port() const { return server_address_->port(); }
   uint64_t id() const { return id_; }
+  const TlsSession* tls() const { return stream_.tls(); }  // null: plain text
 
   // From the protocol.
   ProxyContext& context() { return context_; }
@@ -55,6 +57,7 @@ class ClientConnection final : public StreamObserver,
   void Close(ErrorCode reason);  // at once; `reason` is logged for the exchanges under way
 
   void OnConnected(Status) override {}
+  void OnSecured(Status status) override;
   void OnRead(std::string_view bytes) override;
   void OnEof() override;
   void OnStreamError(int error_number) override;
@@ -66,7 +69,7 @@ class ClientConnection final : public StreamObserver,
  private:
   friend class ProxyContext;  // Reap
 
-  enum class Stage : uint8_t { kProxyHeader, kPreface, kProtocol };
+  enum class Stage : uint8_t { kProxyHeader, kHandshake, kProtocol, kClosing };
 
   ClientConnection(ProxyContext& context, const SocketAddress& peer,
                    const SocketAddress& server_address);
@@ -77,21 +80,20 @@ class ClientConnection final : public StreamObserver,
   void Begin(const conf::ListenConfig& listen);
   void ReadProxyHeader(std::string_view bytes);
   void OnProxyHeader(const ProxyHeader& header, std::string_view bytes);
-  // `received`: what has come already.
+  void BeginHandshake(std::string_view received);  // which came behind the header
   void BeginProtocol(std::string_view received);
-  void ReadPreface(std::string_view bytes);  // tells HTTP/2 with prior knowledge from HTTP/1
-  template <typename Protocol>
-  void StartProtocol(std::string_view received);
+  void OnPlainHttp();
   void Refuse(std::string_view why);
 
   ProxyContext& context_;
   Stream stream_;
   Deadline deadline_;
   std::unique_ptr<ClientProtocol> protocol_;  // kProtocol only
-  Buffer early_;                              // before kProtocol: what is not complete
+  Buffer early_;                              // kProxyHeader: a part of the header
   Stage stage_ = Stage::kProtocol;
   bool header_required_ = false;
-  bool http2_ = false;  // the listener speaks it
+  bool tls_wanted_ = false;
+  bool http2_wanted_ = false;
   bool closing_ = false;
   IpAddress peer_ip_;
   uint16_t peer_port_ = 0;

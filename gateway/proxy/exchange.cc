@@ -34,6 +34,7 @@ void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
   }
   // 3 one path for all that follows
   if (const Status status = Normalize(); !status.has_value()) return Reply(status.error());
+  if (const Status status = CheckTls(); !status.has_value()) return Reply(status.error());
   // 4 match a route; when that needs the body, OnRequestEnd does it
   if (NeedsFormBody()) {
     state_ = State::kCollecting;
@@ -59,8 +60,15 @@ void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   ++context_.requests;
   ++context_.exchanges_open;
   view_.head = &head;
-  view_.scheme = "http";
   const ClientConnection& connection = client.connection();
+  view_.scheme = "http";
+  if (const TlsSession* tls = connection.tls(); tls != nullptr) {
+    view_.scheme = "https";
+    view_.tls_protocol = tls->protocol();
+    view_.tls_cipher = tls->cipher();
+    view_.tls_server_name = tls->server_name();
+    view_.tls_client_verified = tls->has_verified_peer();
+  }
   view_.peer_ip = connection.peer_ip();
   view_.client_port = connection.peer_port();
   view_.peer_text = connection.peer_text();
@@ -78,6 +86,25 @@ Status Exchange::Normalize() {
   view_.host = NormalizeHost(head.authority, arena_);
   SLUICE_ASSIGN_OR_RETURN(view_.path, NormalizePath(head.path, arena_));
   return {};
+}
+
+// Is the connection's certificate for that host, and the client's what that host asks for?
+Status Exchange::CheckTls() const {
+  const TlsSession* tls = client_->connection().tls();
+  const TlsResources& resources = *active_->tls;
+  if (tls == nullptr || resources.server() == nullptr) return {};
+  if (!tls->MayServe(view_.host, *resources.server())) {
+    return ClientError(ErrorCode::kMisdirectedRequest,
+                       "expected a host of this connection's certificate, got \"" +
+                           std::string(view_.host) + "\"");
+  }
+  const TlsIdentity& identity = *tls->identity();
+  if (!identity.verification_is_optional() || tls->has_verified_peer() ||
+      resources.SkipsVerification(identity, view_.path)) {
+    return {};
+  }
+  return ClientError(ErrorCode::kClientCertificate,
+                     "expected a certificate of the client that can be verified");
 }
 
 Status Exchange::CheckMethodAndBody() const {
@@ -115,6 +142,7 @@ void Exchange::RouteAndCall() {
   }
   const auto index = static_cast<size_t>(match.upstream);
   upstream_ = &snapshot.config().upstreams[index];
+  upstream_index_ = index;
   called_ = started_;
   if (IsGrpc(*view_.head)) {
     const HeaderField* timeout = view_.head->fields.Find("grpc-timeout");

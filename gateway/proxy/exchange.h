@@ -69,6 +69,10 @@ class Exchange final : public Deadline::Observer {
   void OnDeadline() override;  // the client's own, by grpc-timeout
 
   const RequestView& view() const { return view_; }
+  // How the call's connections are secured; null: plain text.
+  const std::shared_ptr<const TlsClientContext>& upstream_tls() const {
+    return active_->tls->upstream(upstream_index_);
+  }
   // The request for an attempt at `endpoint`.
   UpstreamRequest RequestFor(const Endpoint& endpoint, const conf::UpstreamConfig& config) const;
 
@@ -78,6 +82,7 @@ class Exchange final : public Deadline::Observer {
   void Prepare(ExchangeClient& client, RequestHead& head);
   Status Normalize();
   Status CheckMethodAndBody() const;
+  Status CheckTls() const;
   bool NeedsFormBody() const;
   void RouteAndCall();
   void Reply(const Error& error);
@@ -90,6 +95,7 @@ class Exchange final : public Deadline::Observer {
   std::shared_ptr<const ActiveSnapshot> active_;
   const conf::RouteConfig* route_ = nullptr;
   const conf::UpstreamConfig* upstream_ = nullptr;
+  size_t upstream_index_ = 0;
   State state_ = State::kIdle;
   bool peer_is_trusted_ = false;
   ErrorCode reason_ = ErrorCode::kNone;

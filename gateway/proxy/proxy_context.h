@@ -14,6 +14,7 @@
 #include "gateway/http/http2_codec.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
+#include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
 namespace sluice {
@@ -27,6 +28,7 @@ class UpstreamState;
 struct ActiveSnapshot {
   std::shared_ptr<const Snapshot> snapshot;
   std::vector<std::shared_ptr<UpstreamState>> upstreams;
+  std::shared_ptr<const TlsResources> tls;
 };
 
 // A random-looking 128-bit id for each request, unique across workers.

@@ -126,16 +126,17 @@ void ProxyServer::Core::OnConnectionClosed() {
   std::exchange(on_drained, nullptr)();
 }
 
-void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot) {
+void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot,
+                        std::shared_ptr<const TlsResources> tls) {
   Core& core = *core_;
   const conf::GatewayConfig& gateway = snapshot->gateway();
   core.context.client_limits.request_line = gateway.limits.request_line;
   core.context.client_limits.head = gateway.limits.header_size;
   core.context.client_limits.fields = gateway.limits.header_count;
-  core.context.http2_limits.streams = gateway.limits.http2_streams;
   auto active = std::make_shared<ActiveSnapshot>();
   core.UpdateUpstreams(snapshot->config(), *active);
   core.UpdateListeners(gateway);
+  active->tls = std::move(tls);
   active->snapshot = std::move(snapshot);
   const bool first = core.context.active == nullptr;
   core.context.active = std::move(active);

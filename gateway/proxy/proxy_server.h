@@ -11,6 +11,7 @@
 #include "gateway/base/result.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
+#include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
 namespace sluice {
@@ -35,7 +36,7 @@ class ProxyServer {
   void RemoveListener(const SocketAddress& address);
 
   // From now on new exchanges use `snapshot`. Between two loop turns, never blocks.
-  void Adopt(std::shared_ptr<const Snapshot> snapshot);
+  void Adopt(std::shared_ptr<const Snapshot> snapshot, std::shared_ptr<const TlsResources> tls);
 
   void SetAccessLog(std::unique_ptr<AccessLog> log);  // null turns it off
   AccessLog* access_log();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/base/log.h"
+#include "gateway/base/text.h"
 #include "gateway/net/proxy_protocol.h"
 #include "gateway/net/stream.h"
 #include "gateway/proxy/exchange.h"
@@ -17,6 +18,12 @@ namespace {
 
 // A request body up to this size is kept until the response begins, so that it can be sent again.
 constexpr size_t kReplayLimit = 64 * 1024;
+
+// Whose certificate is expected, and asked for: the host that the request names, without the port.
+std::string TlsName(std::string_view host) {
+  if (host.starts_with('[')) return std::string(host.substr(1, host.find(']') - 1));
+  return ToLower(host.substr(0, host.find(':')));
+}
 
 }  // namespace
 
@@ -70,13 +77,18 @@ void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fre
     attempt_started_ = MonoNow();
     return;
   }
+  UpstreamWay way{.timeout = timeouts_.connect};
+  if (config_->is_tls()) {
+    way.tls = exchange_.upstream_tls();
+    way.tls_name = TlsName(exchange_.RequestFor(*endpoint, *config_).host);
+  }
   // With a PROXY header a connection speaks for one client, so none is taken that others have used.
   const bool share = config_->proxy_protocol == 0 && !fresh;
-  channel_ = share ? UpstreamConnection::TakeIdle(*endpoint, *this) : nullptr;
+  channel_ = share ? UpstreamConnection::TakeIdle(*endpoint, *this, way) : nullptr;
   if (channel_ != nullptr) return SendRequest();
   attempt_started_ = MonoNow();
-  channel_ = &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, timeouts_.connect,
-                                          ProxyPreface());
+  way.preface = ProxyPreface();
+  channel_ = &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, std::move(way));
 }
 
 std::string UpstreamCall::ProxyPreface() const {

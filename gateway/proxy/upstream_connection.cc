@@ -31,19 +31,32 @@ UpstreamConnection::UpstreamConnection(ProxyContext& context,
 UpstreamConnection& UpstreamConnection::Connect(ProxyContext& context,
                                                 const std::shared_ptr<UpstreamState>& upstream,
                                                 const std::shared_ptr<Endpoint>& endpoint,
-                                                UpstreamCall& call, Duration connect_timeout,
-                                                std::string preface) {
+                                                UpstreamCall& call, UpstreamWay way) {
   auto* connection = new UpstreamConnection(context, upstream, endpoint);  // Reap deletes it
   connection->call_ = &call;
-  connection->preface_ = std::move(preface);
-  connection->deadline_.Set(context.loop.now() + connect_timeout);
+  connection->way_ = std::move(way);
+  connection->deadline_.Set(context.loop.now() + connection->way_.timeout);
   connection->stream_.Connect(endpoint->address);
   return *connection;
 }
 
-UpstreamConnection* UpstreamConnection::TakeIdle(Endpoint& endpoint, UpstreamCall& call) {
+// Another identity at the other end, or another one of ours, is another connection.
+bool UpstreamConnection::goes(const UpstreamWay& way) const {
+  return way_.tls == way.tls && (way.tls == nullptr || way_.tls_name == way.tls_name);
+}
+
+UpstreamConnection* UpstreamConnection::TakeIdle(Endpoint& endpoint, UpstreamCall& call,
+                                                 const UpstreamWay& way) {
   UpstreamConnection* connection = endpoint.idle.back();
   if (connection == nullptr) return nullptr;
+  if (!connection->goes(way)) {
+    connection = nullptr;
+    for (auto* other = endpoint.idle.front(); other != nullptr;
+         other = endpoint.idle.Next(*other)) {
+      if (other->goes(way)) connection = other;
+    }
+    if (connection == nullptr) return nullptr;
+  }
   connection->LeaveIdle();
   connection->call_ = &call;
   return connection;
@@ -63,9 +76,23 @@ void UpstreamConnection::OnConnected(Status status) {
                            Retry::kSafe, endpoint_->name + ": " + status.error().detail));
     return;
   }
+  stream_.Send(way_.preface);
+  if (way_.tls == nullptr) return OnUsable();
+  auto session = TlsSession::Connect(way_.tls, way_.tls_name, &endpoint_->sessions);
+  if (!session.has_value()) return OnSecured(session.error());
+  stream_.StartTls(std::move(*session));
+}
+
+void UpstreamConnection::OnSecured(Status status) {
+  if (status.has_value()) return OnUsable();
+  Error error = std::move(status).error();
+  error.detail.insert(0, endpoint_->name + ": ");
+  FailCall(error);
+}
+
+void UpstreamConnection::OnUsable() {
   state_ = State::kBusy;
   deadline_.Cancel();
-  stream_.Send(preface_);
   if (call_ != nullptr) call_->OnConnected();
 }
 
@@ -178,7 +205,10 @@ void UpstreamConnection::OnEof() {
   if (state_ != State::kBusy || call_ == nullptr) return Close();
   const bool nothing_came = decoder_.between_messages();
   const CodecEvent event = decoder_.OnEof();
-  if (event == CodecEvent::kEnd) {
+  if (event == CodecEvent::kEnd && stream_.is_truncated()) {
+    FailCall(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever,
+                           endpoint_->name + ": the TLS connection was cut off"));
+  } else if (event == CodecEvent::kEnd) {
     keep_alive_ = false;
     HandleEvent(event, {});
   } else if (nothing_came) {
@@ -189,12 +219,18 @@ void UpstreamConnection::OnEof() {
 }
 
 void UpstreamConnection::OnStreamError(int error_number) {
-  if (call_ == nullptr || state_ != State::kBusy) return Close();
-  if (!decoder_.between_messages()) {
-    return FailCall(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever,
-                                  endpoint_->name + ": " + std::strerror(error_number)));
+  if (call_ == nullptr || state_ == State::kIdle) return Close();
+  const bool broken = error_number == EPROTO && stream_.tls() != nullptr;
+  const std::string why = broken ? stream_.tls()->error().detail : std::strerror(error_number);
+  if (state_ == State::kConnecting) {
+    return FailCall(UpstreamError(ErrorCode::kUpstreamTlsFailed, Retry::kSafe,
+                                  endpoint_->name + ": TLS handshake: " + why));
   }
-  FailCall(ConnectionLost(ErrorCode::kUpstreamReset, std::strerror(error_number)));
+  if (!decoder_.between_messages()) {
+    return FailCall(
+        UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever, endpoint_->name + ": " + why));
+  }
+  FailCall(ConnectionLost(ErrorCode::kUpstreamReset, why));
 }
 
 // Lost before the first byte of a response: what may be repeated depends on whether the upstream
@@ -255,7 +291,7 @@ void UpstreamConnection::OnDeadline() {
 void UpstreamConnection::Release(const conf::UpstreamConfig& config) {
   call_ = nullptr;
   const bool keep = state_ == State::kBusy && request_sent_ && response_done_ && keep_alive_ &&
-                    !blocked_ && stream_.is_open() && !endpoint_->retired && preface_.empty() &&
+                    !blocked_ && stream_.is_open() && !endpoint_->retired && way_.preface.empty() &&
                     calls_ < config.keepalive_requests &&
                     upstream_->idle_connections < config.keepalive_size;
   if (!keep) return Close();

@@ -21,6 +21,14 @@ namespace sluice {
 
 class UpstreamCall;
 
+// How a connection is made, besides its endpoint.
+struct UpstreamWay {
+  Duration timeout{};     // to connect, and for the TLS handshake
+  std::string preface{};  // a PROXY header that is sent before anything else; may be empty
+  std::shared_ptr<const TlsClientContext> tls{};  // null: plain text
+  std::string tls_name{};                         // who is expected there
+};
+
 class UpstreamConnection final : public UpstreamChannel,
                                  public StreamObserver,
                                  public Deadline::Observer,
@@ -28,14 +36,16 @@ class UpstreamConnection final : public UpstreamChannel,
                                  public ListNode<IdleTag> {
  public:
   // Connects; `call` gets OnConnected or OnFailed. Never fails at once. A connection with a
-  // `preface`, a PROXY header that is sent before anything else, serves this call only.
+  // preface serves this call only.
   static UpstreamConnection& Connect(ProxyContext& context,
                                      const std::shared_ptr<UpstreamState>& upstream,
                                      const std::shared_ptr<Endpoint>& endpoint, UpstreamCall& call,
-                                     Duration connect_timeout, std::string preface);
+                                     UpstreamWay way);
 
-  // The most recently used idle connection of `endpoint`, bound to `call`; null when there is none.
-  static UpstreamConnection* TakeIdle(Endpoint& endpoint, UpstreamCall& call);
+  // The most recently used idle connection of `endpoint` that was made in that way, bound to
+  // `call`; null when there is none.
+  static UpstreamConnection* TakeIdle(Endpoint& endpoint, UpstreamCall& call,
+                                      const UpstreamWay& way);
 
   void SendHead(const UpstreamRequest& request, const conf::UpstreamTimeouts& timeouts) override;
   void SendBody(std::string_view bytes) override;
@@ -48,6 +58,7 @@ class UpstreamConnection final : public UpstreamChannel,
   const Endpoint& endpoint() const override { return *endpoint_; }
 
   void OnConnected(Status status) override;
+  void OnSecured(Status status) override;
   void OnRead(std::string_view bytes) override;
   void OnRelayed(uint64_t count) override;
   void OnEof() override;
@@ -68,6 +79,8 @@ class UpstreamConnection final : public UpstreamChannel,
   bool HandleEvent(CodecEvent event, std::string_view rest);  // false: stop
   void TryRelay();
   void LeaveIdle();
+  bool goes(const UpstreamWay& way) const;
+  void OnUsable();
   void Close();
   void FailCall(const Error& error);
   Error ConnectionLost(ErrorCode code, std::string_view detail) const;
@@ -77,7 +90,7 @@ class UpstreamConnection final : public UpstreamChannel,
   const std::shared_ptr<UpstreamState> upstream_;
   const std::shared_ptr<Endpoint> endpoint_;
   UpstreamCall* call_ = nullptr;
-  std::string preface_;
+  UpstreamWay way_;
   Stream stream_;
   Http1Decoder decoder_;
   Deadline deadline_;

@@ -15,6 +15,7 @@
 #include "gateway/base/address.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/net/loop.h"
+#include "gateway/net/tls_context.h"
 
 namespace sluice {
 
@@ -34,6 +35,7 @@ struct Endpoint {
   bool retired = false;  // no longer configured or resolved: its connections are not kept
   IntrusiveList<UpstreamConnection, IdleTag> idle;  // most recently used last
   IntrusiveList<Http2Upstream, EndpointTag> http2;  // that take further calls
+  TlsResumption sessions;
 };
 
 class UpstreamState {

@@ -1,0 +1,237 @@
+#include "gateway/proxy/tls_resources.h"
+
+#include <algorithm>
+#include <ctime>
+#include <optional>
+#include <utility>
+
+namespace sluice {
+
+// Reads what the configuration has as text; each mistake is reported where it stands. A mistake in
+// a private key is reported at its certificate, so that no excerpt shows the key.
+class TlsResources::Builder {
+ public:
+  Builder(const conf::Config& config, TlsResources& out, const TlsResources* previous,
+          conf::Diagnostics& diagnostics)
+      : config_(config), out_(out), previous_(previous), diagnostics_(diagnostics) {}
+
+  void BuildServer(std::shared_ptr<const TicketKeys> ticket_keys);
+  void BuildUpstreams();
+
+ private:
+  using Trust = std::shared_ptr<const TlsTrust>;
+
+  void Fail(const conf::PemText& text, const Error& error) {
+    diagnostics_.Add(text.position, text.path, error.detail);
+  }
+  std::optional<TlsCertificate> ReadPair(const conf::PemText& cert, const conf::PemText& key,
+                                         const conf::PemText* ocsp);
+  std::optional<TlsIdentityConfig> ReadIdentity(const conf::SslConfig& ssl);
+  bool ReadPatterns(const conf::SslConfig& ssl);
+  Trust ReadTrust(const conf::PemText& ca);
+  Trust SystemTrust(const conf::UpstreamTlsConfig& tls);
+  std::shared_ptr<const TlsClientContext> MakeClient(const conf::UpstreamTlsConfig& tls);
+
+  const conf::Config& config_;
+  TlsResources& out_;
+  const TlsResources* previous_;
+  conf::Diagnostics& diagnostics_;
+  std::map<std::string_view, Trust> trusts_;  // by text: many objects may name the same
+  Trust system_;
+};
+
+std::optional<TlsCertificate> TlsResources::Builder::ReadPair(const conf::PemText& cert,
+                                                              const conf::PemText& key,
+                                                              const conf::PemText* ocsp) {
+  auto certificate = TlsCertificate::Make(cert.text);
+  if (!certificate.has_value()) {
+    Fail(cert, certificate.error());
+    return std::nullopt;
+  }
+  if (const Status set = certificate->SetKey(key.text); !set.has_value()) {
+    diagnostics_.Add(cert.position, key.path, set.error().detail);
+    return std::nullopt;
+  }
+  if (ocsp != nullptr && !ocsp->text.empty()) {
+    if (const Status set = certificate->SetOcspResponse(ocsp->text); !set.has_value()) {
+      Fail(*ocsp, set.error());
+      return std::nullopt;
+    }
+  }
+  const std::string problem = certificate->ValidityProblem(std::time(nullptr));
+  if (!problem.empty()) out_.warnings_.push_back(cert.path + ": the certificate " + problem);
+  return std::move(*certificate);
+}
+
+TlsResources::Builder::Trust TlsResources::Builder::ReadTrust(const conf::PemText& ca) {
+  Trust& known = trusts_[ca.text];
+  if (known != nullptr) return known;
+  auto made = TlsTrust::FromPem(ca.text);
+  if (made.has_value()) {
+    known = std::move(*made);
+  } else {
+    Fail(ca, made.error());
+  }
+  return known;
+}
+
+TlsResources::Builder::Trust TlsResources::Builder::SystemTrust(
+    const conf::UpstreamTlsConfig& tls) {
+  if (system_ != nullptr) return system_;
+  auto made = TlsTrust::System();
+  if (made.has_value()) {
+    system_ = std::move(*made);
+  } else {
+    diagnostics_.Add(tls.position, tls.path, made.error().detail);
+  }
+  return system_;
+}
+
+bool TlsResources::Builder::ReadPatterns(const conf::SslConfig& ssl) {
+  bool good = true;
+  for (const conf::PemText& pattern : ssl.client->skip_mtls_uri_regex) {
+    auto regex = Regex::Make(pattern.text, Regex::Case::kSensitive);
+    if (regex.has_value()) {
+      out_.skip_patterns_[ssl.id].push_back(std::move(*regex));
+    } else {
+      Fail(pattern, regex.error());
+      good = false;
+    }
+  }
+  return good;
+}
+
+std::optional<TlsIdentityConfig> TlsResources::Builder::ReadIdentity(const conf::SslConfig& ssl) {
+  TlsIdentityConfig identity;
+  identity.id = ssl.id;
+  identity.names = ssl.snis;
+  identity.tls12 = ssl.protocols.tls12;
+  identity.tls13 = ssl.protocols.tls13;
+  for (const conf::SslConfig::Pair& pair : ssl.pairs) {
+    auto certificate = ReadPair(pair.cert, pair.key, &pair.ocsp);
+    if (certificate) identity.certificates.push_back(std::move(*certificate));
+  }
+  bool good = identity.certificates.size() == ssl.pairs.size();
+  if (ssl.client) {
+    TlsClientVerification client{ReadTrust(ssl.client->ca), ssl.client->depth,
+                                 !ssl.client->skip_mtls_uri_regex.empty()};
+    good = client.trust != nullptr && ReadPatterns(ssl) && good;
+    identity.client = std::move(client);
+  }
+  // Alone first, for an error with its place.
+  if (good) {
+    if (const Status status = TlsServerContext::Check(identity); !status.has_value()) {
+      diagnostics_.Add(ssl.position, ssl.path, status.error().detail);
+      return std::nullopt;
+    }
+  }
+  return good ? std::optional(std::move(identity)) : std::nullopt;
+}
+
+void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket_keys) {
+  const conf::GatewayTlsConfig& tls = config_.gateway.tls;
+  TlsServerConfig server;
+  server.default_id = tls.default_ssl;
+  server.reject_unknown = tls.reject_unknown_sni;
+  if (!tls.ciphers.empty()) server.ciphers = tls.ciphers;
+  if (const Status status = CheckTlsCiphers(server.ciphers); !status.has_value()) {
+    diagnostics_.Add(tls.position, "gateway.tls.ssl_ciphers", status.error().detail);
+    return;
+  }
+  size_t wanted = 0;
+  for (const conf::SslConfig& ssl : config_.ssls) {
+    if (!ssl.enabled) continue;
+    if (ssl.for_upstreams) {
+      ReadPair(ssl.pairs.front().cert, ssl.pairs.front().key, nullptr);
+      continue;
+    }
+    ++wanted;
+    auto identity = ReadIdentity(ssl);
+    if (identity) server.identities.push_back(std::move(*identity));
+  }
+  if (server.identities.size() < wanted) return;
+  if (wanted == 0) {
+    for (const conf::ListenConfig& listen : config_.gateway.listen) {
+      if (!listen.tls) continue;
+      diagnostics_.Add(listen.position, "gateway.listen",
+                       "a listener with TLS needs a certificate in \"ssls\"; there is none");
+    }
+    return;
+  }
+  auto made = TlsServerContext::Make(std::move(server), std::move(ticket_keys));
+  if (made.has_value()) {
+    out_.server_ = std::move(*made);
+  } else {
+    diagnostics_.Add(tls.position, "gateway.tls", made.error().detail);
+  }
+}
+
+std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
+    const conf::UpstreamTlsConfig& tls) {
+  const conf::PemText* cert = &tls.cert;
+  const conf::PemText* key = &tls.key;
+  if (tls.client_cert >= 0) {
+    const conf::SslConfig& ssl = config_.ssls[static_cast<size_t>(tls.client_cert)];
+    if (!ssl.enabled) {
+      diagnostics_.Add(tls.position, tls.path + ".client_cert_id",
+                       "the ssl object \"" + ssl.id + "\" is disabled");
+      return nullptr;
+    }
+    cert = &ssl.pairs.front().cert;
+    key = &ssl.pairs.front().key;
+  }
+  const std::string settings = std::string(tls.verify ? "verify\n" : "any\n") + tls.ca.text + "\n" +
+                               cert->text + "\n" + key->text;
+  auto& known = out_.clients_[settings];
+  if (known != nullptr) return known;
+  if (previous_ != nullptr) {
+    const auto found = previous_->clients_.find(settings);
+    if (found != previous_->clients_.end()) return known = found->second;
+  }
+  TlsClientConfig client;
+  if (tls.verify) client.trust = tls.ca.text.empty() ? SystemTrust(tls) : ReadTrust(tls.ca);
+  if (tls.verify && client.trust == nullptr) return nullptr;
+  if (!cert->text.empty()) {
+    client.certificate = ReadPair(*cert, *key, nullptr);
+    if (!client.certificate) return nullptr;
+  }
+  auto made = TlsClientContext::Make(std::move(client));
+  if (made.has_value()) return known = std::move(*made);
+  diagnostics_.Add(tls.position, tls.path, made.error().detail);
+  return nullptr;
+}
+
+void TlsResources::Builder::BuildUpstreams() {
+  for (const conf::UpstreamConfig& upstream : config_.upstreams) {
+    out_.upstreams_.push_back(upstream.is_tls() ? MakeClient(upstream.tls) : nullptr);
+  }
+}
+
+std::shared_ptr<const TlsResources> TlsResources::Make(
+    const conf::Config& config, std::shared_ptr<const TicketKeys> ticket_keys,
+    const TlsResources* previous, conf::Diagnostics& diagnostics) {
+  if (ticket_keys == nullptr) {
+    auto made = TicketKeys::Make();
+    if (!made.has_value()) {
+      diagnostics.Add({}, "", made.error().detail);
+      return nullptr;
+    }
+    ticket_keys = std::move(*made);
+  }
+  const size_t before = diagnostics.total();
+  auto out = std::shared_ptr<TlsResources>(new TlsResources());
+  Builder builder(config, *out, previous, diagnostics);
+  builder.BuildServer(std::move(ticket_keys));
+  builder.BuildUpstreams();
+  return diagnostics.total() == before ? out : nullptr;
+}
+
+bool TlsResources::SkipsVerification(const TlsIdentity& identity, std::string_view path) const {
+  const auto found = skip_patterns_.find(identity.id());
+  if (found == skip_patterns_.end()) return false;
+  return std::any_of(found->second.begin(), found->second.end(), [&](const Regex& regex) {
+    return regex.Search(path) == Regex::Outcome::kMatch;
+  });
+}
+
+}  // namespace sluice
