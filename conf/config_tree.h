@@ -21,6 +21,7 @@ struct Node {
   Kind kind = Kind::kNull;
   bool boolean = false;
   bool plain = false;   // a scalar that stood in YAML without quotes
+  bool hidden = false;  // holds a value from the environment or a file, perhaps a secret
   bool broken = false;  // its substitution failed, which was diagnosed: say no more about it
   int64_t integer = 0;
   double number = 0;           // also set for kInteger

@@ -50,7 +50,7 @@ struct Listen {
         Required(Bind("address", &T::address, ListenAddress{})),
         Bind("backlog", &T::backlog, Integer<int>{1, 65535}),
         Bind("tls", &T::tls, Boolean{}),
-        NotBuilt<T>("http2"),
+        Bind("http2", &T::http2, Boolean{}),
         Bind("proxy_protocol", &T::proxy_protocol, ProxyProtocol{}),
     };
     ListenConfig listen;
@@ -158,6 +158,7 @@ const Fields<LimitConfig>& LimitFields() {
       Bind("request_line", &T::request_line, ByteSize<uint32_t>{kSmallest, kLargest}),
       Bind("header_size", &T::header_size, ByteSize<uint32_t>{kSmallest, kLargest}),
       Bind("header_count", &T::header_count, Integer<uint32_t>{1, 10'000}),
+      Bind("http2_streams", &T::http2_streams, Integer<uint32_t>{1, 10'000}),
   };
   return kFields;
 }

@@ -24,7 +24,7 @@ struct ListenConfig {
   SocketAddress address;
   int backlog = 4096;
   bool tls = false;    // refused until TLS is built
-  bool http2 = false;  // refused until HTTP/2 is built
+  bool http2 = false;
   ProxyHeaders proxy_protocol = ProxyHeaders::kNo;
   Position position;
 };
@@ -53,6 +53,7 @@ struct LimitConfig {
   uint32_t request_line = 16 * 1024;
   uint32_t header_size = 64 * 1024;
   uint32_t header_count = 200;
+  uint32_t http2_streams = 128;  // of one HTTP/2 connection at one time
 };
 
 // How listeners with TLS choose among `ssls` and negotiate.

@@ -95,6 +95,7 @@ std::nullopt_t Place::Expected(std::string_view what, std::string hint) const {
 }
 
 std::string Describe(const Node& node) {
+  if (node.hidden) return std::string(KindName(node.kind)) + " put in for ${...}, not shown";
   switch (node.kind) {
     case Node::Kind::kBool:
       return std::string("the boolean ") + (node.boolean ? "true" : "false");

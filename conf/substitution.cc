@@ -49,6 +49,7 @@ class Substituter {
   Diagnostics& diagnostics_;
   const SubstitutionLimits& limits_;
   size_t total_ = 0;
+  bool took_value_ = false;  // for the scalar in hand: something not written in the document
 };
 
 // What follows "${" up to its end; "{VAR}" with the inner braces for APISIX's form.
@@ -107,16 +108,18 @@ void Substituter::WalkEntries(Node& node, const Place& place) {
 void Substituter::ReplaceScalar(Node& node, const Place& place) {
   if (node.text.find("${") == std::string::npos) return;
   const bool typed = node.plain && IsOneSubstitution(node.text);
+  took_value_ = false;
   auto value = Expand(node.text, node.position, place);
   if (!value) {
     node.broken = true;
     return;
   }
-  if (!typed) {
+  if (typed) {
+    node = ReadPlainScalar(*std::move(value), node.position);
+  } else {
     node.text = *std::move(value);
-    return;
   }
-  node = ReadPlainScalar(*std::move(value), node.position);
+  node.hidden = took_value_;
   if (!std::isfinite(node.number)) place.Expected("a finite number in the range of a double");
 }
 
@@ -180,6 +183,7 @@ std::optional<std::string> Substituter::Variable(std::string_view name,
                                                  Position position, const Place& place) {
   const char* value = std::getenv(std::string(name).c_str());  // NOLINT(concurrency-mt-unsafe)
   if (value != nullptr && !(*value == '\0' && other)) {
+    took_value_ = true;
     if (IsUtf8(value)) return std::string(value);
     place.FailAt(position, "expected UTF-8 text in the variable " + std::string(name));
     return std::nullopt;
@@ -210,6 +214,7 @@ std::optional<std::string> Substituter::FileText(std::string_view path, Position
     place.FailAt(position, "expected UTF-8 text in the file " + std::string(path));
     return std::nullopt;
   }
+  took_value_ = true;
   // Editors and `echo` end a file with a line end that is no part of a secret.
   if (text->ends_with('\n')) text->pop_back();
   if (text->ends_with('\r')) text->pop_back();

@@ -101,10 +101,11 @@ struct Http2Codec::Callbacks {
     return 0;
   }
 
-  static int OnData(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data, size_t size,
-                    void* user) noexcept {
+  static int OnData(nghttp2_session* session, uint8_t flags, int32_t id, const uint8_t* data,
+                    size_t size, void* user) noexcept {
     Http2Stream* stream = Find(session, id);
-    if (stream != nullptr) Codec(user).OnBody(*stream, Text(data, size));
+    const bool ended = (flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (stream != nullptr) Codec(user).OnBody(*stream, Text(data, size), ended);
     return 0;
   }
 
@@ -322,6 +323,14 @@ void Http2Codec::OnRequestHead(Http2Stream& stream, bool ended) {
     return deserves_answer ? Refuse(stream, std::move(status).error())
                            : Reject(stream, std::move(status).error());
   }
+  stream.body_left_ = head.body.kind == BodyFraming::Kind::kLength ? head.body.length : UINT64_MAX;
+  // Passed on, it would be a complete request, whatever the client sends behind it.
+  stream.head_held_ = !ended && stream.body_left_ == 0;
+  if (!stream.head_held_) AnnounceHead(stream);
+}
+
+void Http2Codec::AnnounceHead(Http2Stream& stream) {
+  stream.head_held_ = false;
   stream.announced_ = true;
   events_.push_back({.kind = Http2Event::Kind::kHead, .stream = &stream});
 }
@@ -353,18 +362,34 @@ void Http2Codec::OnResponseHead(Http2Stream& stream, bool ended) {
                      .informational = stream.interim_.back().get()});
 }
 
-void Http2Codec::OnBody(Http2Stream& stream, std::string_view bytes) {
+void Http2Codec::OnBody(Http2Stream& stream, std::string_view bytes, bool ended) {
   stream.received_ += bytes.size();
   if (stream.rejected_) {
     nghttp2_session_consume(session_.get(), stream.id_, bytes.size());
     return;
   }
   stream.unconsumed_ += bytes.size();
+  if (role_ == Role::kServer) {
+    stream.body_left_ -= std::min<uint64_t>(stream.body_left_, bytes.size());
+    // The last byte makes the request complete for an HTTP/1 upstream: not before END_STREAM says
+    // that the length is right.
+    if (stream.body_left_ == 0 && !ended) {
+      stream.last_byte_ = bytes.back();
+      stream.last_byte_held_ = true;
+      bytes.remove_suffix(1);
+      if (bytes.empty()) return;
+    }
+  }
   events_.push_back({.kind = Http2Event::Kind::kData, .stream = &stream, .data = bytes});
 }
 
 void Http2Codec::OnMessageEnd(Http2Stream& stream) {
   stream.remote_ended_ = true;
+  if (stream.head_held_) AnnounceHead(stream);
+  if (stream.last_byte_held_ && !stream.rejected_) {
+    events_.push_back(
+        {.kind = Http2Event::Kind::kData, .stream = &stream, .data = {&stream.last_byte_, 1}});
+  }
   if (!stream.rejected_) events_.push_back({.kind = Http2Event::Kind::kEnd, .stream = &stream});
 }
 

@@ -106,12 +106,16 @@ class Http2Codec {
 
   void SubmitData(Http2Stream& stream, std::string_view lent);  // until the callback ends
   void SubmitEnd(Http2Stream& stream, std::span<const Http2Field> trailers);
+  // Instead of SubmitEnd: the body cannot be completed. What was submitted is sent, then a reset.
+  void SubmitAbort(Http2Stream& stream);
   // Abandons the stream; kClosed follows when that has been sent.
   void Reset(Http2Stream& stream, Http2ErrorCode code);
   // Opens the windows by what came in kData and has been passed on. What is never consumed is given
   // back to the connection when the stream closes.
   void Consume(Http2Stream& stream, size_t count);
 
+  // The peer asked for what it does not take: streams were given up.
+  void CountStall() { Spend(Http2Flood::kStall); }
   void Ping();
 
   // The output: about `limit` bytes of it, in pieces that are valid until the callback ends.
@@ -151,7 +155,8 @@ class Http2Codec {
   void OnHead(Http2Stream& stream, bool ended);
   void OnRequestHead(Http2Stream& stream, bool ended);
   void OnResponseHead(Http2Stream& stream, bool ended);
-  void OnBody(Http2Stream& stream, std::string_view bytes);
+  void AnnounceHead(Http2Stream& stream);
+  void OnBody(Http2Stream& stream, std::string_view bytes, bool ended);
   void OnMessageEnd(Http2Stream& stream);
   void OnPong(uint8_t mark);
   void OnGoawaySent();

@@ -53,6 +53,9 @@ struct Http2Codec::OutputCallbacks {
   // Only says how much; AppendBody takes it from the stream.
   static ssize_t ReadBody(Http2Codec& codec, Http2Stream& stream, size_t size, uint32_t& flags) {
     const size_t available = stream.body_.size();
+    if (available == 0 && stream.aborted_) {
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // RST_STREAM with INTERNAL_ERROR
+    }
     if (available == 0 && !stream.local_ended_) {
       stream.deferred_ = true;
       return NGHTTP2_ERR_DEFERRED;
@@ -143,6 +146,12 @@ void Http2Codec::SubmitEnd(Http2Stream& stream, std::span<const Http2Field> trai
     stream.trailers_to_send_.push_back(
         {stream.arena_.Copy(field.name), stream.arena_.Copy(field.value)});
   }
+  Resume(stream);
+}
+
+void Http2Codec::SubmitAbort(Http2Stream& stream) {
+  if (stream.closed_) return;
+  stream.aborted_ = stream.reset_by_owner_ = stream.rejected_ = true;
   Resume(stream);
 }
 

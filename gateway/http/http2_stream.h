@@ -110,11 +110,16 @@ class Http2Stream final : public ListNode<Http2Stream> {
   bool head_done_ = false;     // the final head has come
   bool remote_ended_ = false;  // END_STREAM has come
   bool local_ended_ = false;   // the owner has finished its message
+  bool aborted_ = false;       // the owner cannot
   bool closed_ = false;
   bool touched_ = false;   // has output that the callback's end must keep
   bool deferred_ = false;  // its data waits to be resumed
   bool blocked_ = false;   // kBlocked was reported
   bool reset_by_owner_ = false;
+  bool head_held_ = false;       // to be announced with the end
+  bool last_byte_held_ = false;  // to be reported with the end
+  char last_byte_ = 0;
+  uint64_t body_left_ = 0;  // server role: what content-length still promises
   size_t unconsumed_ = 0;
   uint64_t received_ = 0;
   uint64_t sent_ = 0;

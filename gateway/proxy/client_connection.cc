@@ -8,6 +8,7 @@
 #include "gateway/proxy/error_reply.h"
 #include "gateway/proxy/forward_headers.h"
 #include "gateway/proxy/http1_server.h"
+#include "gateway/proxy/http2_server.h"
 
 namespace sluice {
 
@@ -50,8 +51,8 @@ bool ClientConnection::peer_is_trusted() const {
 }
 
 void ClientConnection::Begin(const conf::ListenConfig& listen) {
+  http2_ = listen.http2;
   tls_wanted_ = listen.tls;
-  http2_wanted_ = listen.http2;
   if (listen.proxy_protocol == conf::ProxyHeaders::kNo) return BeginHandshake({});
   header_required_ = listen.proxy_protocol == conf::ProxyHeaders::kRequired;
   stage_ = Stage::kProxyHeader;
@@ -87,11 +88,19 @@ void ClientConnection::OnProxyHeader(const ProxyHeader& header, std::string_view
   BeginHandshake(bytes.substr(header.size));
 }
 
+template <typename Protocol>
+void ClientConnection::StartProtocol(std::string_view received) {
+  stage_ = Stage::kProtocol;
+  protocol_ = std::make_unique<Protocol>(*this);
+  protocol_->Start();
+  if (!received.empty()) protocol_->OnRead(received);
+}
+
 void ClientConnection::BeginHandshake(std::string_view received) {
   if (!tls_wanted_) return BeginProtocol(received);
   const auto& server = context_.active->tls->server();
   if (server == nullptr) return Refuse("the last certificate was removed from the configuration");
-  auto session = TlsSession::Accept(server, http2_wanted_);
+  auto session = TlsSession::Accept(server, http2_);
   if (!session.has_value()) return Refuse(session.error().detail);
   stage_ = Stage::kHandshake;
   stream_.StartTls(std::move(*session), received);
@@ -100,7 +109,11 @@ void ClientConnection::BeginHandshake(std::string_view received) {
 
 void ClientConnection::OnSecured(Status status) {
   if (closing_) return;
-  if (status.has_value()) return BeginProtocol({});
+  if (status.has_value()) {
+    // HTTP/2 inside TLS is agreed on by ALPN only (RFC 9113 3.3).
+    const bool http2 = stream_.tls()->alpn() == "h2";
+    return http2 ? StartProtocol<Http2Server>({}) : StartProtocol<Http1Server>({});
+  }
   Log(LogLevel::kDebug, "TLS handshake failed",
       {{"peer", peer_text_},
        {"listener", server_address_->ToString()},
@@ -125,10 +138,29 @@ void ClientConnection::OnPlainHttp() {
 }
 
 void ClientConnection::BeginProtocol(std::string_view received) {
-  stage_ = Stage::kProtocol;
-  protocol_ = std::make_unique<Http1Server>(*this);
-  protocol_->Start();
-  if (!received.empty()) protocol_->OnRead(received);
+  if (!http2_) return StartProtocol<Http1Server>(received);
+  stage_ = Stage::kPreface;
+  header_required_ = false;
+  SetDeadline(context_.gateway().timeouts.header);
+  if (!received.empty()) ReadPreface(received);
+}
+
+void ClientConnection::ReadPreface(std::string_view bytes) {
+  Buffer early;
+  if (!early_.empty()) {
+    early_.Append(bytes);
+    early = std::exchange(early_, Buffer());
+    bytes = early.view();
+  }
+  const std::string_view preface = Http2Codec::kPreface;
+  if (bytes.substr(0, preface.size()) == preface) {
+    StartProtocol<Http2Server>(bytes);
+  } else if (preface.substr(0, bytes.size()) != bytes) {
+    StartProtocol<Http1Server>(bytes);
+  } else {
+    return early_.Append(bytes);
+  }
+  if (!early.empty()) context_.loop.FlushDirty();  // what was lent lies there
 }
 
 void ClientConnection::Refuse(std::string_view why) {
@@ -141,12 +173,22 @@ void ClientConnection::Refuse(std::string_view why) {
 
 void ClientConnection::OnRead(std::string_view bytes) {
   if (closing_) return;
-  if (stage_ == Stage::kProtocol) return protocol_->OnRead(bytes);
-  if (stage_ == Stage::kProxyHeader) ReadProxyHeader(bytes);
+  switch (stage_) {
+    case Stage::kProxyHeader:
+      return ReadProxyHeader(bytes);
+    case Stage::kPreface:
+      return ReadPreface(bytes);
+    case Stage::kProtocol:
+      return protocol_->OnRead(bytes);
+    case Stage::kHandshake:
+    case Stage::kClosing:
+      return;
+  }
 }
 
 void ClientConnection::OnEof() {
   if (protocol_ != nullptr) return protocol_->OnEof();
+  if (stage_ == Stage::kPreface) return Close(ErrorCode::kNone);
   if (stage_ != Stage::kProxyHeader) return Close(ErrorCode::kClientClosed);
   // Without a byte it is most likely a load balancer that looks whether the port is open.
   early_.empty() ? Close(ErrorCode::kNone) : Refuse("the connection ended inside a PROXY header");

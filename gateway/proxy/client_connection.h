@@ -2,8 +2,9 @@
 // spoken on it. Created when a socket is accepted, freed by the context after the stream's last
 // callback.
 //
-//   kProxyHeader ─► kHandshake ─► kProtocol        the first two if the listener has proxy_protocol
-//                       └─ no TLS ─► kClosing      and tls
+//   kProxyHeader (if the listener has proxy_protocol) ─► kHandshake (if it has tls)
+//     ─► kPreface (if it has http2, without tls) ─► kProtocol
+//   A handshake that fails leads to kClosing.
 #pragma once
 
 #include <cstdint>
@@ -69,7 +70,7 @@ class ClientConnection final : public StreamObserver,
  private:
   friend class ProxyContext;  // Reap
 
-  enum class Stage : uint8_t { kProxyHeader, kHandshake, kProtocol, kClosing };
+  enum class Stage : uint8_t { kProxyHeader, kHandshake, kPreface, kProtocol, kClosing };
 
   ClientConnection(ProxyContext& context, const SocketAddress& peer,
                    const SocketAddress& server_address);
@@ -80,20 +81,24 @@ class ClientConnection final : public StreamObserver,
   void Begin(const conf::ListenConfig& listen);
   void ReadProxyHeader(std::string_view bytes);
   void OnProxyHeader(const ProxyHeader& header, std::string_view bytes);
-  void BeginHandshake(std::string_view received);  // which came behind the header
-  void BeginProtocol(std::string_view received);
+  // `received`: what has come already.
+  void BeginHandshake(std::string_view received);
   void OnPlainHttp();
+  void BeginProtocol(std::string_view received);
+  void ReadPreface(std::string_view bytes);  // tells HTTP/2 with prior knowledge from HTTP/1
+  template <typename Protocol>
+  void StartProtocol(std::string_view received);
   void Refuse(std::string_view why);
 
   ProxyContext& context_;
   Stream stream_;
   Deadline deadline_;
   std::unique_ptr<ClientProtocol> protocol_;  // kProtocol only
-  Buffer early_;                              // kProxyHeader: a part of the header
+  Buffer early_;                              // before kProtocol: what is not complete
   Stage stage_ = Stage::kProtocol;
   bool header_required_ = false;
+  bool http2_ = false;  // the listener speaks it
   bool tls_wanted_ = false;
-  bool http2_wanted_ = false;
   bool closing_ = false;
   IpAddress peer_ip_;
   uint16_t peer_port_ = 0;

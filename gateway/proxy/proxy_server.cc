@@ -133,6 +133,7 @@ void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot,
   core.context.client_limits.request_line = gateway.limits.request_line;
   core.context.client_limits.head = gateway.limits.header_size;
   core.context.client_limits.fields = gateway.limits.header_count;
+  core.context.http2_limits.streams = gateway.limits.http2_streams;
   auto active = std::make_shared<ActiveSnapshot>();
   core.UpdateUpstreams(snapshot->config(), *active);
   core.UpdateListeners(gateway);

@@ -121,6 +121,7 @@ TEST(LoadFileTest, ReadsEverythingOfTheGatewaySection) {
   EXPECT_EQ(gateway.limits.request_line, 4096u);
   EXPECT_EQ(gateway.limits.header_size, 65536u);
   EXPECT_EQ(gateway.limits.header_count, 10u);
+  EXPECT_EQ(gateway.limits.http2_streams, 7u);
 }
 
 TEST(LoadFileTest, HasTheDocumentedDefaults) {
@@ -283,7 +284,8 @@ TEST(LoadFileTest, TypesOnlyPlainSubstitutions) {
   EXPECT_EQ(config->routes[1].priority, 5);
   EXPECT_THAT(Problems("routes: [{id: a, uri: /a, upstream: {nodes: {}}, priority: "
                        "\"${SLUICE_TEST_NUMBER}\"}]\n"),
-              HasSubstr("expected an integer from -2147483648 to 2147483647, got the text \"5\""));
+              HasSubstr("expected an integer from -2147483648 to 2147483647, got text put in for "
+                        "${...}, not shown"));
 }
 
 TEST(LoadFileTest, NeverReadsStructureFromASubstitution) {

@@ -395,6 +395,29 @@ TEST(Http2CodecTest, EndsAtABodyThatIsNotAsLongAsAnnounced) {  // RFC 9113 8.1.1
   }
 }
 
+TEST(Http2CodecTest, CompletesNoRequestBeforeItsLengthIsConfirmed) {  // H2.CL
+  Server server;
+  server.Receive(Headers(1, Post({{"content-length", "3"}}), frames::kEndHeaders) +
+                 frames::Data(1, "abc"));
+  EXPECT_EQ(server.Events().back(), "data 1 ab");
+  server.Receive(frames::Data(1, "", frames::kEndStream));
+  EXPECT_EQ(server.Events(), (Strings{"data 1 c", "end 1"}));
+  server.Receive(Headers(3, Post({{"content-length", "3"}}), frames::kEndHeaders) +
+                 frames::Data(3, "abc") + frames::Data(3, "d"));
+  EXPECT_EQ(server.Events().back(), "data 3 ab");
+  EXPECT_TRUE(server.IsReset(3, Http2ErrorCode::kProtocolError));
+  server.Events();
+  server.Receive(Headers(5, Post({{"content-length", "0"}}), frames::kEndHeaders));
+  EXPECT_EQ(server.Events(), Strings{});
+  server.Receive(frames::Data(5, "", frames::kEndStream));
+  EXPECT_EQ(server.Events(),
+            (Strings{"head 5 POST a.test / content-length=0 host=a.test", "end 5"}));
+  server.Receive(Headers(7, Post({{"content-length", "0"}}), frames::kEndHeaders) +
+                 frames::Data(7, "GET /smuggled HTTP/1.1", frames::kEndStream));
+  EXPECT_EQ(server.Events(), Strings{});
+  EXPECT_TRUE(server.IsReset(7, Http2ErrorCode::kProtocolError));
+}
+
 TEST(Http2CodecTest, RefusesBadTrailers) {  // RFC 9113 8.1
   const Fields bad[] = {{{":path", "/"}},
                         {{"transfer-encoding", "chunked"}},
@@ -655,6 +678,22 @@ TEST(Http2CodecTest, KnowsAHeadThatIsNotComplete) {
   server.Receive(frames::Frame(frames::kContinuation, frames::kEndHeaders, 3, ""));
   EXPECT_FALSE(server.codec().in_head());
   EXPECT_EQ(server.codec().heads_received(), 2U);
+}
+
+TEST(Http2CodecTest, SendsWhatThereIsBeforeItAbortsABody) {
+  Server server;
+  server.Receive(Headers(1, Get()));
+  Http2Stream& stream = *server.stream(1);
+  server.codec().SubmitResponse(stream, 200, {}, false);
+  server.codec().SubmitData(stream, "half");
+  server.codec().SubmitAbort(stream);
+  const std::vector<Parsed> sent = frames::Parse(server.Output());
+  ASSERT_EQ(sent.size(), 3U);
+  EXPECT_EQ(sent[0].type, frames::kHeaders);
+  EXPECT_EQ(sent[1].payload, "half");
+  EXPECT_FALSE(sent[1].flags & frames::kEndStream);
+  EXPECT_EQ(sent[2].type, frames::kRstStream);
+  EXPECT_EQ(sent[2].Code(), static_cast<uint32_t>(Http2ErrorCode::kInternalError));
 }
 
 TEST(Http2CodecTest, SharesTheConnectionBetweenStreams) {
