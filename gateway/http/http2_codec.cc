@@ -42,6 +42,14 @@ struct Http2Codec::Callbacks {
     return static_cast<Http2Stream*>(nghttp2_session_get_stream_user_data(session, id));
   }
 
+  static int OnBeginFrame(nghttp2_session*, const nghttp2_frame_hd* head, void* user) noexcept {
+    const bool opens = head->type == NGHTTP2_HEADERS && head->stream_id % 2 == 1;
+    if (!opens || Codec(user).role_ == Role::kClient) return 0;
+    if (!Codec(user).ids_.Open(head->stream_id))
+      Codec(user).Terminate(Http2ErrorCode::kProtocolError);
+    return 0;
+  }
+
   static int OnBeginHeaders(nghttp2_session* session, const nghttp2_frame* frame,
                             void* user) noexcept {
     Http2Stream* stream = Find(session, frame->hd.stream_id);
@@ -153,6 +161,7 @@ struct Http2Codec::Callbacks {
   static const nghttp2_session_callbacks* Make() {
     nghttp2_session_callbacks* set = nullptr;
     SLUICE_CHECK(nghttp2_session_callbacks_new(&set) == 0);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(set, OnBeginFrame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(set, OnBeginHeaders);
     nghttp2_session_callbacks_set_on_header_callback(set, OnHeader);
     nghttp2_session_callbacks_set_on_invalid_header_callback(set, OnInvalidHeader);

@@ -177,6 +177,7 @@ class Http2Codec {
   Http2StreamPool& pool_;
   std::unique_ptr<nghttp2_session, SessionDeleter> session_;
   Http2FrameMeter meter_;
+  Http2StreamIds ids_;
   MonoTime now_{};
   Http2Flood flood_ = Http2Flood::kNone;
   size_t open_streams_ = 0;

@@ -146,6 +146,16 @@ void Http2Stream::Reset() {
   owner_ = nullptr;
 }
 
+bool Http2StreamIds::Open(int32_t id) {
+  if (id > last_) {
+    if (id > last_ + 2 && gaps_.size() < kMostGaps) gaps_.push_back({last_ + 2, id - 2});
+    last_ = id;
+    return true;
+  }
+  return std::none_of(gaps_.begin(), gaps_.end(),
+                      [id](const Gap& gap) { return id >= gap.first && id <= gap.last; });
+}
+
 std::unique_ptr<Http2Stream> Http2StreamPool::Take() {
   if (free_.empty()) return std::make_unique<Http2Stream>();
   std::unique_ptr<Http2Stream> stream = std::move(free_.back());

@@ -135,6 +135,24 @@ class Http2Stream final : public ListNode<Http2Stream> {
   Arena arena_{2048};
 };
 
+// Which streams a client has passed over: RFC 9113 5.1.1 closes them, and a head on one of them is
+// an error of the connection, while one on a stream that has been open may be late.
+class Http2StreamIds {
+ public:
+  // A head on stream `id`. False: it had been passed over.
+  bool Open(int32_t id);
+
+ private:
+  static constexpr size_t kMostGaps = 16;  // what is remembered; no client needs as many
+
+  struct Gap {
+    int32_t first;
+    int32_t last;
+  };
+  int32_t last_ = -1;
+  std::vector<Gap> gaps_;
+};
+
 class Http2StreamPool {
  public:
   std::unique_ptr<Http2Stream> Take();

@@ -115,7 +115,7 @@ void Http2Channel::Fail(const Error& error) {
 void Http2Channel::OnEvent(const Http2Event& event) {
   switch (event.kind) {
     case Http2Event::Kind::kInformational:
-      return call_.OnInformational(stream_->response());
+      return call_.OnInformational(*event.informational);
     case Http2Event::Kind::kHead:
       response_begun_ = true;
       call_.OnResponseHead(stream_->response());
