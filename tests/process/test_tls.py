@@ -3,6 +3,7 @@
 
 import os
 import re
+import shlex
 import socket
 import ssl
 import subprocess
@@ -11,10 +12,10 @@ import time
 
 import pytest
 
-from support.gateway import Gateway, route, wait_for
-from support.origin import Origin
+from support.gateway import TOP, Gateway, example, free_port, route, wait_for
+from support.origin import Origin, serve
 from support.raw import ConnectionEnded, RawClient
-from support.tls import Authority, TlsClient
+from support.tls import Authority, TlsClient, TlsOrigin
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,19 @@ def test_alpn_chooses_what_is_served(gateway, ca, offered, chosen):
 
 def test_alpn_refuses_what_is_not_served(gateway):
     assert "no application protocol" in s_client(gateway, "-alpn", "h2")
+
+
+@pytest.mark.parametrize("version", ["http2", "http1.1"])
+def test_both_versions_on_one_listener(origin, ca, version):
+    with Gateway(config(origin, ca.ssl("a.test"), ca.ssl("b.test"),
+                        listen={"http2": True})) as gateway:
+        for name, status in (("a.test", "200"), ("b.test", "421")):
+            done = subprocess.run(
+                ["curl", "-sS", f"--{version}", "-w", " %{http_version} %{http_code}", "--cacert",
+                 ca.path("ca.pem"), "--resolve", f"a.test:{gateway.port}:127.0.0.1", "-H",
+                 f"Host: {name}", f"https://a.test:{gateway.port}/"],
+                capture_output=True, text=True, timeout=30)
+            assert done.stdout.endswith(f" {version[4:]} {status}"), done.stdout + done.stderr
 
 
 def test_protocols(gateway, ca):
@@ -518,3 +532,35 @@ def test_many_connections_at_once(gateway, ca):
     for client in clients:
         assert fetch(client, "a.test").status == 200
         client.close()
+
+
+def test_shipped_example(origin):
+    with open(os.path.join(TOP, "conf/examples/tls.yaml")) as file:
+        command = re.search(r"# +(openssl req .*)", file.read()).group(1)
+    with TlsOrigin(None, serve()) as secure:
+        shipped = example("tls", {1980: origin.port, 1981: secure.port})
+        port = free_port()
+        shipped["gateway"]["listen"][0]["address"] = f"127.0.0.1:{port}"
+        with Gateway(shipped, start=False) as gateway:
+            subprocess.run(shlex.split(command), cwd=gateway.directory, check=True,
+                           capture_output=True, timeout=30)
+            secure.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            secure.context.load_cert_chain(gateway.path("localhost.pem"),
+                                           gateway.path("localhost.key"))
+            secure.context.load_verify_locations(gateway.path("localhost.pem"))
+            secure.context.verify_mode = ssl.CERT_REQUIRED
+            gateway.start()
+
+            def curl(host, path, *arguments):
+                done = subprocess.run(
+                    ["curl", "-sS", "--cacert", "localhost.pem", "--resolve",
+                     f"{host}:{port}:127.0.0.1", "-w", " %{http_code} %{http_version}", *arguments,
+                     f"https://{host}:{port}{path}"],
+                    cwd=gateway.directory, capture_output=True, text=True, timeout=30)
+                return done.stdout + done.stderr
+            mine = ["--cert", "localhost.pem", "--key", "localhost.key"]
+            assert curl("localhost", "/hello") == "ok 200 2"
+            assert curl("localhost", "/secure") == "ok 200 2"
+            assert curl("partner.localhost", "/hello", *mine) == "ok 200 2"
+            assert " 400 " in curl("partner.localhost", "/hello")
+            assert curl("partner.localhost", "/public/1") == "ok 200 2"

@@ -108,17 +108,17 @@ class TlsClient(RawClient):
 
 
 class TlsOrigin(Origin):
-    """An origin behind TLS. `cut`: closes without the TLS end mark."""
+    """An origin behind TLS. `cut`: closes without the TLS end mark. `context` may be set later."""
 
     def __init__(self, context, script=None, cut=False):
         self.context = context
         self.cut = cut
         self.refused = []
         self.names = []
-        context.sni_callback = lambda _, name, __: self.names.append(name)
         super().__init__(script)
 
     def _run(self, connection):
+        self.context.sni_callback = lambda _, name, __: self.names.append(name)
         try:
             connection.socket = self.context.wrap_socket(connection.socket, server_side=True,
                                                          suppress_ragged_eofs=True)

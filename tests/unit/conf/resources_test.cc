@@ -72,6 +72,8 @@ std::shared_ptr<const Config> Good(const std::string& text) {
 TEST(LoadFileTest, LoadsWhatIsShipped) {
   std::vector<std::string> files = {"conf/sluice.yaml"};
   for (const auto& entry : std::filesystem::directory_iterator("conf/examples")) {
+    // tls.yaml reads certificates that have to be made first; tests/process/test_tls.py does.
+    if (entry.path().filename() == "tls.yaml") continue;
     if (entry.path().extension() == ".yaml") files.push_back(entry.path());
   }
   EXPECT_GE(files.size(), 5u);
