@@ -64,11 +64,14 @@ def raw_frame(kind, flags, stream, payload=b""):
 
 
 class Http2Client:
-    """`settings`: ours, sent at once; `window`: how far the connection's window is opened."""
+    """`settings`: ours, sent at once; `window`: how far the connection's window is opened; `tls`: an
+    ssl.SSLContext and a server name, for a connection inside TLS."""
 
-    def __init__(self, port, settings=None, window=None, start=True):
+    def __init__(self, port, settings=None, window=None, start=True, tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = tls[0].wrap_socket(self.socket, server_hostname=tls[1])
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.decoder.max_header_list_size = 1 << 20
