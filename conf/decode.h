@@ -20,6 +20,7 @@ struct ServiceConfig {
   std::optional<UpstreamConfig> upstream;  // inline
   std::string upstream_id;
   Position upstream_id_position;
+  bool enable_websocket = false;
   Position position;
 };
 
@@ -29,6 +30,7 @@ struct RouteDraft {
   std::vector<std::string> single_uri, single_host;  // uri, host
   std::vector<Cidr> single_address;                  // remote_addr
   std::optional<UpstreamConfig> upstream;            // inline
+  std::optional<bool> enable_websocket;              // none: what the service says
   std::string upstream_id, service_id;
   Position upstream_id_position, service_id_position;
 };

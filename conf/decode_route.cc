@@ -97,7 +97,7 @@ const Fields<RouteDraft>& RouteFields() {
         Reference("service_id", &T::service_id, &T::service_id_position),
         NotBuilt<T>("plugins"),
         NotBuilt<T>("plugin_config_id"),
-        NotBuilt<T>("enable_websocket"),
+        Bind("enable_websocket", &T::enable_websocket, Boolean{}),
         NotBuilt<T>("filter_func"),
         NotBuilt<T>("script"),
         NotBuilt<T>("script_id"),
@@ -119,7 +119,7 @@ const Fields<ServiceConfig>& ServiceFields() {
         Bind("upstream", &T::upstream, InlineUpstream{}),
         Reference("upstream_id", &T::upstream_id, &T::upstream_id_position),
         NotBuilt<T>("plugins"),
-        NotBuilt<T>("enable_websocket"),
+        Bind("enable_websocket", &T::enable_websocket, Boolean{}),
         NotBuilt<T>("script"),
     };
     AddDescriptive(fields);

@@ -95,6 +95,7 @@ class Decoder {
   struct Service {
     std::vector<std::string> hosts;
     int32_t upstream = -1;
+    bool enable_websocket = false;
   };
 
   template <typename Read>
@@ -195,7 +196,7 @@ void Decoder::AddUpstream(const Place& place) {
 void Decoder::AddService(const Place& place) {
   ServiceConfig config = DecodeService(place);
   if (config.id.empty()) config.id = service_ids_.Generate(place.node, {"name", "hosts"});
-  Service service{std::move(config.hosts)};
+  Service service{std::move(config.hosts), -1, config.enable_websocket};
   if (config.upstream) {
     service.upstream = AddInline(*std::move(config.upstream), "service/" + config.id);
   } else if (!config.upstream_id.empty()) {
@@ -222,8 +223,10 @@ void Decoder::AddRoute(const Place& place) {
       const Service& service = services_[static_cast<size_t>(index)];
       route.upstream = service.upstream;
       if (route.hosts.empty()) route.hosts = service.hosts;
+      route.enable_websocket = service.enable_websocket;
     }
   }
+  if (draft.enable_websocket) route.enable_websocket = *draft.enable_websocket;
   if (draft.upstream) {
     route.upstream = AddInline(*std::move(draft.upstream), "route/" + route.id);
   } else if (!draft.upstream_id.empty()) {

@@ -178,8 +178,9 @@ struct RouteConfig {
   std::vector<Cidr> remote_addrs;    // empty: any
   const Node* vars = nullptr;        // into Config::document; null: none
   int32_t priority = 0;
-  bool enabled = true;    // status: 1
-  int32_t upstream = -1;  // index into Config::upstreams; -1: none (503 at run time)
+  bool enabled = true;            // status: 1
+  bool enable_websocket = false;  // the route's, or else the service's
+  int32_t upstream = -1;          // index into Config::upstreams; -1: none (503 at run time)
   std::optional<UpstreamTimeouts> timeout;  // the route's own, before the upstream's
   Position position;
 };

@@ -42,6 +42,7 @@ constexpr std::array<std::string_view, static_cast<size_t>(ErrorCode::kCount)> k
     "invalid_response",
     "response_head_too_large",
     "response_truncated",
+    "tunnel_idle",
     "internal",
     "connection_limit",
     "draining",

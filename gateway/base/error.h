@@ -47,6 +47,7 @@ enum class ErrorCode : uint8_t {
   kInvalidResponse,       // 502: the response does not follow the grammar or its framing is wrong
   kResponseHeadTooLarge,  // 502
   kResponseTruncated,     // the body ended early; the client sees a truncated body too
+  kTunnelIdle,            // log only: nothing came through a tunnel for too long
   // Ours.
   kInternal,         // 500
   kConnectionLimit,  // 503

@@ -67,6 +67,7 @@ int StatusOf(ErrorCode code) {
     case ErrorCode::kInvalidResponse:
     case ErrorCode::kResponseHeadTooLarge:
     case ErrorCode::kResponseTruncated:
+    case ErrorCode::kTunnelIdle:
       return 502;
     case ErrorCode::kConnectTimeout:
     case ErrorCode::kUpstreamSendTimeout:

@@ -22,7 +22,10 @@ constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
 }  // namespace
 
 Exchange::Exchange(ProxyContext& context)
-    : context_(context), call_(context, *this), deadline_(context.loop.deadlines(), *this) {}
+    : context_(context),
+      call_(context, *this),
+      tunnel_(context.loop, *this),
+      deadline_(context.loop.deadlines(), *this) {}
 
 // The life of a request, in order. Each step may end it with a reply.
 void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
@@ -149,6 +152,8 @@ void Exchange::RouteAndCall() {
     const auto limit = timeout == nullptr ? std::nullopt : ParseGrpcTimeout(timeout->value);
     if (limit) deadline_.Set(context_.loop.now() + *limit);
   }
+  if (route_->enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head))
+    tunnel_.Ask();
   call_.Start(active_->upstreams[index], *upstream_,
               match.has_timeout ? *route_->timeout : upstream_->timeout);
 }
@@ -160,7 +165,8 @@ UpstreamRequest Exchange::RequestFor(const Endpoint& endpoint,
                           .host = authority.empty() ? endpoint.node_host : authority,
                           .via = context_.gateway().via,
                           .server_port = client_->connection().listen_port(),
-                          .peer_is_trusted = peer_is_trusted_};
+                          .peer_is_trusted = peer_is_trusted_,
+                          .upgrade = tunnel_.is_asked()};
   if (config.pass_host == conf::UpstreamConfig::PassHost::kNode) {
     request.host = endpoint.node_host;
   } else if (config.pass_host == conf::UpstreamConfig::PassHost::kRewrite) {
@@ -170,6 +176,10 @@ UpstreamRequest Exchange::RequestFor(const Endpoint& endpoint,
 }
 
 void Exchange::OnRequestData(std::string_view bytes) {
+  if (state_ == State::kTunnel) {
+    tunnel_.OnBytes();
+    return call_.SendBody(bytes);
+  }
   body_bytes_in_ += bytes.size();
   const uint64_t limit = context_.gateway().client_max_body_size;
   if (limit > 0 && body_bytes_in_ > limit) {
@@ -195,6 +205,7 @@ void Exchange::OnRequestEnd(const HeaderList& trailers) {
     if (!client.is_serving(*this)) return;  // refused, and given back
     call_.SendBody(view_.form_body);
   }
+  if (state_ == State::kTunnel) return EndTunnel(Tunnel::Side::kClient);
   if (state_ == State::kCalling || state_ == State::kRelaying) call_.FinishBody(trailers);
 }
 
@@ -216,25 +227,69 @@ void Exchange::OnClientGone(ErrorCode reason) {
 }
 
 void Exchange::OnInformational(ResponseHead& head) {
-  // 101 was not asked for: no Upgrade is forwarded.
-  if (head.status == 101) {
-    call_.End();
-    return OnCallFailed(UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
-                                      "expected no 101 Switching Protocols"));
-  }
+  if (head.status == 101) return OnSwitchingProtocols(head);
   if (view_.head->version == HttpVersion::kHttp10) return;
   if (head.status == 100 && !view_.head->expect_continue) return;
   client_->SendInformational(head);
 }
 
+void Exchange::OnSwitchingProtocols(const ResponseHead& head) {
+  Status status = Tunnel::CheckAnswer(head);
+  if (!tunnel_.is_asked()) {
+    status = UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
+                           "expected no 101 Switching Protocols, as no upgrade was asked for");
+  }
+  if (!status.has_value()) {
+    call_.End();
+    return OnCallFailed(status.error());
+  }
+  state_ = State::kTunnel;
+  status_ = upstream_status_ = head.status;
+  head_received_ = MonoNow();
+  tunnel_.Open(call_.timeouts().read);
+  call_.BeginTunnel();
+  client_->BeginTunnel(head);
+}
+
+void Exchange::OnTunnelEnd() {
+  client_->FinishResponse(HeaderList());
+  EndTunnel(Tunnel::Side::kUpstream);
+}
+
+void Exchange::EndTunnel(Tunnel::Side side) {
+  if (side == Tunnel::Side::kClient) call_.FinishBody(HeaderList());
+  if (!tunnel_.End(side)) return;
+  call_.EndTunnel();
+  Finish(ErrorCode::kNone);
+}
+
+void Exchange::OnTunnelIdle() {
+  client_->FinishResponse(HeaderList());
+  call_.EndTunnel();
+  Finish(ErrorCode::kTunnelIdle);
+}
+
+void Exchange::PauseResponse() {
+  tunnel_.SetBlocked(Tunnel::Side::kClient, true);
+  call_.PauseResponse();
+}
+
+void Exchange::ResumeResponse() {
+  tunnel_.SetBlocked(Tunnel::Side::kClient, false);
+  call_.ResumeResponse();
+}
+
 void Exchange::OnResponseHead(ResponseHead& head) {
   state_ = State::kRelaying;
+  // The client may take bytes for a tunnel's that are none: they must not become a request.
+  if (tunnel_.is_asked()) client_->CloseAfterResponse();
   status_ = upstream_status_ = head.status;
   head_received_ = MonoNow();
   client_->SendResponseHead(head, context_.gateway().via);
 }
 
 void Exchange::OnResponseData(std::string_view bytes) {
+  tunnel_.OnBytes();
   body_bytes_out_ += bytes.size();
   client_->SendResponseData(bytes);
 }
@@ -254,8 +309,8 @@ void Exchange::OnResponseEnd(const HeaderList& trailers) {
 }
 
 void Exchange::OnCallFailed(const Error& error) {
-  if (state_ == State::kRelaying) {
-    Log(LogLevel::kWarn, "response cut short",
+  if (state_ == State::kRelaying || state_ == State::kTunnel) {
+    Log(LogLevel::kWarn, state_ == State::kTunnel ? "tunnel cut" : "response cut short",
         {{"reason", ReasonName(error.code)}, {"detail", error.detail}});
     client_->AbortResponse();
     return Finish(error.code);
@@ -263,8 +318,15 @@ void Exchange::OnCallFailed(const Error& error) {
   Reply(error);
 }
 
-void Exchange::PauseRequestBody() { client_->PauseRequestBody(); }
-void Exchange::ResumeRequestBody() { client_->ResumeRequestBody(); }
+void Exchange::PauseRequestBody() {
+  tunnel_.SetBlocked(Tunnel::Side::kUpstream, true);
+  client_->PauseRequestBody();
+}
+
+void Exchange::ResumeRequestBody() {
+  tunnel_.SetBlocked(Tunnel::Side::kUpstream, false);
+  client_->ResumeRequestBody();
+}
 
 void Exchange::Reply(const Error& error) {
   call_.End();
@@ -282,7 +344,7 @@ void Exchange::Reply(const Error& error) {
   head.fields.Add("Content-Type", "application/json");
   if (status_ == 405) head.fields.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
   if (status_ == 503) head.fields.Add("Retry-After", "1");
-  if (ClosesConnection(error.code)) client_->CloseAfterResponse();
+  if (ClosesConnection(error.code) || tunnel_.is_asked()) client_->CloseAfterResponse();
   client_->SendResponseHead(head, {});
   if (view_.head->method != Method::kHead) {
     body_bytes_out_ += body.size();
@@ -355,6 +417,7 @@ void Exchange::WriteAccessRecord() {
 
 void Exchange::Reset() {
   call_.Reset();
+  tunnel_.Close();
   arena_.Reset();
   form_.Clear();
   active_.reset();

@@ -8,7 +8,8 @@
 //     ▼                                                               │ head
 //   kDone ◄──────── kRelaying: both bodies flow ◄─────────────────────┘
 //     ▲                     │ an attempt failed: error reply, or a cut response
-//     └─────────────────────┘
+//     ├─────────────────────┘
+//     └─────────── kTunnel: bytes flow, after a 101 that was asked for
 //
 // The client connection is told when the response is complete; it owns what happens to the rest of
 // a request body that nobody wants any more.
@@ -25,6 +26,7 @@
 #include "gateway/http/request_view.h"
 #include "gateway/net/deadline.h"
 #include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/tunnel.h"
 #include "gateway/proxy/upstream_call.h"
 
 namespace sluice {
@@ -32,7 +34,7 @@ namespace sluice {
 class ExchangeClient;
 struct UpstreamRequest;
 
-class Exchange final : public Deadline::Observer {
+class Exchange final : public Deadline::Observer, public Tunnel::Observer {
  public:
   explicit Exchange(ProxyContext& context);
   Exchange(const Exchange&) = delete;
@@ -48,8 +50,8 @@ class Exchange final : public Deadline::Observer {
   void OnRequestEnd(const HeaderList& trailers);
   void OnRequestFailed(const Error& error);  // the body is malformed, too slow, or too large
   void OnClientGone(ErrorCode reason);
-  void PauseResponse() { call_.PauseResponse(); }
-  void ResumeResponse() { call_.ResumeResponse(); }
+  void PauseResponse();
+  void ResumeResponse();
 
   // From the call.
   void OnInformational(ResponseHead& head);
@@ -57,9 +59,12 @@ class Exchange final : public Deadline::Observer {
   void OnResponseData(std::string_view bytes);
   void OnResponseRelayed(uint64_t count);
   void OnResponseEnd(const HeaderList& trailers);
+  void OnTunnelEnd();
   void OnCallFailed(const Error& error);
   void PauseRequestBody();
   void ResumeRequestBody();
+
+  void OnTunnelIdle() override;
 
   void Reset();  // ready for the next request; called when it is given back
 
@@ -77,7 +82,7 @@ class Exchange final : public Deadline::Observer {
   UpstreamRequest RequestFor(const Endpoint& endpoint, const conf::UpstreamConfig& config) const;
 
  private:
-  enum class State : uint8_t { kIdle, kCollecting, kCalling, kRelaying, kDone };
+  enum class State : uint8_t { kIdle, kCollecting, kCalling, kRelaying, kTunnel, kDone };
 
   void Prepare(ExchangeClient& client, RequestHead& head);
   Status Normalize();
@@ -85,6 +90,8 @@ class Exchange final : public Deadline::Observer {
   Status CheckTls() const;
   bool NeedsFormBody() const;
   void RouteAndCall();
+  void OnSwitchingProtocols(const ResponseHead& head);
+  void EndTunnel(Tunnel::Side side);
   void Reply(const Error& error);
   void ReplyInGrpc(const Error& error);
   void Finish(ErrorCode reason);
@@ -105,6 +112,7 @@ class Exchange final : public Deadline::Observer {
   uint64_t body_bytes_out_ = 0;
   RequestView view_;
   UpstreamCall call_;
+  Tunnel tunnel_;
   Deadline deadline_;
   Arena arena_{2048};
   Buffer form_;

@@ -26,6 +26,12 @@ class ExchangeClient {
   virtual void FinishResponse(const HeaderList& trailers) = 0;
   virtual void AbortResponse() = 0;  // the body cannot be completed: cut it visibly
 
+  // Instead of a response: `head` opens a tunnel. From now on OnRequestData gets what the client
+  // sends, OnRequestEnd its end; SendResponseData and FinishResponse are the other direction. Until
+  // now the head was the whole request: what the client sent behind it was held back, and is handed
+  // on before this returns.
+  virtual void BeginTunnel(const ResponseHead& head) = 0;
+
   virtual void CloseAfterResponse() = 0;  // the connection, where it carries one request at a time
   virtual void PauseRequestBody() = 0;
   virtual void ResumeRequestBody() = 0;

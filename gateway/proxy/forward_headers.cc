@@ -10,6 +10,8 @@
 namespace sluice {
 namespace {
 
+constexpr std::string_view kUpgradeFields = "Upgrade: websocket\r\nConnection: upgrade\r\n";
+
 // A cursor over memory that was allocated large enough before.
 class HeadWriter {
  public:
@@ -130,6 +132,7 @@ std::string_view WriteUpstreamHead(const UpstreamRequest& request, Arena& arena)
   ForEachUpstreamField(request, arena, [&out](std::string_view name, std::string_view value) {
     out.Field(name, value);
   });
+  if (request.upgrade) out.Put(kUpgradeFields);
   PutFraming(out, head.body);
   return out.Put("\r\n").Finish();
 }
@@ -144,6 +147,7 @@ std::string_view WriteClientHead(const ResponseHead& response, const ClientHeadO
   ForEachClientField(
       response, options, arena,
       [&out](std::string_view name, std::string_view value) { out.Field(name, value); });
+  if (options.upgrade) out.Put(kUpgradeFields);
   if (options.informational) return out.Put("\r\n").Finish();
   PutFraming(out, options.framing);
   if (options.close) out.Put("Connection: close\r\n");

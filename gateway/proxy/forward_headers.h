@@ -21,6 +21,7 @@ struct UpstreamRequest {
   std::string_view via;      // our pseudonym; empty: no Via
   uint16_t server_port = 0;  // of the listener
   bool peer_is_trusted = false;
+  bool upgrade = false;  // to a WebSocket
 };
 
 struct ClientHeadOptions {
@@ -29,6 +30,7 @@ struct ClientHeadOptions {
   BodyFraming framing{};  // how the body will be sent to this client
   bool close = false;     // Connection: close
   bool informational = false;
+  bool upgrade = false;  // a 101: to a WebSocket
 };
 
 // Of a request: emit(name, value) for each field but Host and framing. `arena` holds what is put

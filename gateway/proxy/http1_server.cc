@@ -44,6 +44,7 @@ bool Http1Server::CanProcess() const {
 
 void Http1Server::OnRead(std::string_view bytes) {
   if (state_ == State::kLingering || state_ == State::kClosing) return;
+  if (in_tunnel_) return OnTunnelBytes(bytes);
   connection_.MarkBusy();
   if (decoder_ == nullptr) decoder_ = context_.TakeDecoder();
   if (leftover_.empty()) {
@@ -127,7 +128,8 @@ void Http1Server::OnExchangeDone() {
   if (state_ == State::kClosing) return;
   if (close_after_response_) {
     // Unread bytes would turn our close into a reset that can overtake the response.
-    if (!request_done_ || !leftover_.empty() || processing_) return Linger();
+    const bool more_may_come = in_tunnel_ && !eof_;
+    if (!request_done_ || !leftover_.empty() || processing_ || more_may_come) return Linger();
     return CloseGracefully();
   }
   if (!request_done_) {
@@ -199,6 +201,7 @@ void Http1Server::SendResponseData(std::string_view bytes) {
 }
 
 void Http1Server::FinishResponse(const HeaderList& trailers) {
+  if (in_tunnel_) return stream_.ShutdownWrite();
   if (!response_chunked_) return;
   Send("0\r\n");
   if (!trailers.empty()) Send(WriteTrailers(trailers, context_.loop.scratch()));
@@ -207,9 +210,28 @@ void Http1Server::FinishResponse(const HeaderList& trailers) {
 
 void Http1Server::AbortResponse() { CloseGracefully(); }
 
+void Http1Server::BeginTunnel(const ResponseHead& head) {
+  in_tunnel_ = close_after_response_ = true;
+  response_chunked_ = false;
+  Send(WriteClientHead(head, {.informational = true, .upgrade = true}, context_.loop.scratch()));
+  const Buffer early = std::exchange(leftover_, Buffer());
+  if (!early.empty()) {
+    OnTunnelBytes(early.view());
+    context_.loop.FlushDirty();  // what was lent lies in `early`
+  }
+  if (state_ != State::kServing) return;
+  if (eof_) return exchange_->OnRequestEnd(HeaderList());
+  if (!body_paused_) stream_.ResumeReading();
+}
+
+void Http1Server::OnTunnelBytes(std::string_view bytes) {
+  request_bytes_in_ += bytes.size();
+  exchange_->OnRequestData(bytes);
+}
+
 void Http1Server::PauseRequestBody() {
   body_paused_ = true;
-  if (request_done_) return;
+  if (request_done_ && !in_tunnel_) return;
   stream_.PauseReading();
   UpdateDeadline();
 }
@@ -225,6 +247,7 @@ void Http1Server::ResumeRequestBody() {
 void Http1Server::OnEof() {
   eof_ = true;
   if (state_ == State::kClosing) return;
+  if (state_ == State::kServing && in_tunnel_) return exchange_->OnRequestEnd(HeaderList());
   // A client may half-close after its last request and still read the response (RFC 9112 9.6).
   if (state_ == State::kServing && request_done_) return;
   if (state_ == State::kServing) return connection_.Close(ErrorCode::kClientClosed);

@@ -5,6 +5,8 @@
 //                     │ response done, body still coming
 //                     ├──► kDiscarding ─end of body─► kReady     (up to a cap)
 //                     └──► kLingering ─peer closes, or time─► kClosing
+//
+// After an upgrade it is kServing to the end, and hands bytes on as they are.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +33,7 @@ class Http1Server final : public ClientProtocol, public ExchangeClient {
   void SendResponseData(std::string_view bytes) override;
   void FinishResponse(const HeaderList& trailers) override;
   void AbortResponse() override;
+  void BeginTunnel(const ResponseHead& head) override;
   void CloseAfterResponse() override { close_after_response_ = true; }
   void PauseRequestBody() override;
   void ResumeRequestBody() override;
@@ -60,6 +63,7 @@ class Http1Server final : public ClientProtocol, public ExchangeClient {
   void OnRequestDone();
   void OnDecodeError();
   void NextRequest();
+  void OnTunnelBytes(std::string_view bytes);
   void Send(std::string_view bytes);
   void Linger();
   void CloseGracefully();
@@ -83,6 +87,7 @@ class Http1Server final : public ClientProtocol, public ExchangeClient {
   bool continue_sent_ = false;
   bool response_chunked_ = false;
   bool close_after_response_ = false;
+  bool in_tunnel_ = false;  // kServing: bytes, not messages
   uint64_t discarded_ = 0;
   size_t unsent_at_deadline_ = 0;
 };

@@ -153,6 +153,19 @@ void Http2ServerStream::AbortResponse() {
   server_.AddOutput();
 }
 
+// RFC 8441 5: a 2xx takes the place of the 101, and there is no key to accept.
+void Http2ServerStream::BeginTunnel(const ResponseHead& head) {
+  std::vector<Http2Field>& fields = server_.fields_;
+  fields.clear();
+  ForEachClientField(head, {.informational = true}, server_.context_.loop.scratch(),
+                     [&](std::string_view name, std::string_view value) {
+                       if (EqualsIgnoreCase(name, "sec-websocket-accept")) return;
+                       fields.push_back({name, value});
+                     });
+  server_.codec_.SubmitResponse(*stream_, 200, fields, false);
+  server_.AddOutput();
+}
+
 void Http2ServerStream::ResumeRequestBody() {
   paused_ = false;
   if (unconsumed_ == 0) return;

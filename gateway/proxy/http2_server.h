@@ -33,6 +33,7 @@ class Http2ServerStream final : public ExchangeClient, public ListNode<Http2Serv
   void SendResponseData(std::string_view bytes) override;
   void FinishResponse(const HeaderList& trailers) override;
   void AbortResponse() override;
+  void BeginTunnel(const ResponseHead& head) override;
   void CloseAfterResponse() override {}  // the error concerns this stream only
   void PauseRequestBody() override { paused_ = true; }
   void ResumeRequestBody() override;

@@ -35,6 +35,7 @@ class Http2Channel final : public UpstreamChannel,
   void SendHead(const UpstreamRequest& request, const conf::UpstreamTimeouts& timeouts) override;
   void SendBody(std::string_view bytes) override;
   void FinishBody(const HeaderList& trailers) override;
+  void BeginTunnel() override { SLUICE_CHECK(false); }  // never asked of an HTTP/2 upstream
   void PauseReading() override;
   void ResumeReading() override;
   void Release(const conf::UpstreamConfig& config) override;

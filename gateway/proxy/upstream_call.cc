@@ -156,7 +156,10 @@ void UpstreamCall::ResumeResponse() {
   if (channel_ != nullptr) channel_->ResumeReading();
 }
 
-void UpstreamCall::OnInformational(ResponseHead& head) { exchange_.OnInformational(head); }
+void UpstreamCall::OnInformational(ResponseHead& head) {
+  if (head.status == 101) response_started_ = true;
+  exchange_.OnInformational(head);
+}
 
 void UpstreamCall::OnResponseHead(ResponseHead& head) {
   response_started_ = true;
@@ -175,6 +178,13 @@ void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   connected_ = false;
   std::exchange(channel_, nullptr)->Release(*config_);
   exchange_.OnResponseEnd(trailers);
+}
+
+void UpstreamCall::OnTunnelEnd() { exchange_.OnTunnelEnd(); }
+
+void UpstreamCall::EndTunnel() {
+  connected_ = false;
+  std::exchange(channel_, nullptr)->Release(*config_);
 }
 
 void UpstreamCall::OnFailed(const Error& error) {

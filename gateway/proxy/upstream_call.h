@@ -13,13 +13,13 @@
 #include "gateway/base/buffer.h"
 #include "gateway/http/message.h"
 #include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/upstream_channel.h"
 #include "gateway/proxy/upstream_state.h"
 
 namespace sluice {
 
 class Stream;
 class Http2Channel;
-class UpstreamChannel;
 
 class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observer {
  public:
@@ -34,6 +34,10 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void SendBody(std::string_view bytes);
   void FinishBody(const HeaderList& trailers);
 
+  // The response head that was just given opens a tunnel.
+  void BeginTunnel() { channel_->BeginTunnel(); }
+  void EndTunnel();  // both sides have ended; the upstream still gets what is unsent
+
   void PauseResponse();
   void ResumeResponse();
 
@@ -41,6 +45,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void End();
   void Reset();  // ready for the next exchange; keeps memory
 
+  const conf::UpstreamTimeouts& timeouts() const { return timeouts_; }
   uint32_t attempts() const { return attempts_; }
   Duration connect_time() const { return connect_time_; }
   const Endpoint* endpoint() const { return tried_.empty() ? nullptr : tried_.back().get(); }
@@ -53,6 +58,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void OnResponseData(std::string_view bytes);
   void OnResponseRelayed(uint64_t count);  // of the body, straight to relay_sink()
   void OnResponseEnd(const HeaderList& trailers);
+  void OnTunnelEnd();                 // the upstream sends no more; it may still be sent to
   void OnFailed(const Error& error);  // the connection is closed already
   void OnBlocked();
   void OnWritable();

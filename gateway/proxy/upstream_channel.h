@@ -19,6 +19,10 @@ class UpstreamChannel {
   virtual void SendBody(std::string_view bytes) = 0;
   virtual void FinishBody(const HeaderList& trailers) = 0;
 
+  // The response head that was just given opens a tunnel: from now on bytes go both ways as they
+  // are, and FinishBody ends our direction only.
+  virtual void BeginTunnel() = 0;
+
   virtual void PauseReading() = 0;
   virtual void ResumeReading() = 0;
 

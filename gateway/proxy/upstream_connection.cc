@@ -130,6 +130,7 @@ void UpstreamConnection::SendBody(std::string_view bytes) {
 }
 
 void UpstreamConnection::FinishBody(const HeaderList& trailers) {
+  if (in_tunnel_) return stream_.ShutdownWrite();
   if (chunked_request_) {
     stream_.Send("0\r\n");
     stream_.Send(WriteTrailers(trailers, context_.loop.scratch()));
@@ -146,6 +147,10 @@ void UpstreamConnection::OnRead(std::string_view bytes) {
 
 void UpstreamConnection::ReadResponse(std::string_view bytes) {
   while (state_ == State::kBusy && call_ != nullptr && !response_done_) {
+    if (in_tunnel_) {
+      if (!bytes.empty()) call_->OnResponseData(bytes);
+      break;
+    }
     const CodecEvent event = decoder_.Next(bytes);
     if (!HandleEvent(event, bytes)) break;
   }
@@ -157,7 +162,7 @@ void UpstreamConnection::ReadResponse(std::string_view bytes) {
 // The rest of a large body of known length moves from socket to socket inside the kernel.
 void UpstreamConnection::TryRelay() {
   const uint64_t left = decoder_.body_left();
-  if (left < kRelayMinimum || response_done_) return;
+  if (left < kRelayMinimum || response_done_ || in_tunnel_) return;
   if (Stream* sink = call_->relay_sink()) stream_.RelayTo(*sink, left);
 }
 
@@ -203,6 +208,7 @@ bool UpstreamConnection::HandleEvent(CodecEvent event, std::string_view rest) {
 
 void UpstreamConnection::OnEof() {
   if (state_ != State::kBusy || call_ == nullptr) return Close();
+  if (in_tunnel_) return call_->OnTunnelEnd();
   const bool nothing_came = decoder_.between_messages();
   const CodecEvent event = decoder_.OnEof();
   if (event == CodecEvent::kEnd && stream_.is_truncated()) {
@@ -226,7 +232,7 @@ void UpstreamConnection::OnStreamError(int error_number) {
     return FailCall(UpstreamError(ErrorCode::kUpstreamTlsFailed, Retry::kSafe,
                                   endpoint_->name + ": TLS handshake: " + why));
   }
-  if (!decoder_.between_messages()) {
+  if (!decoder_.between_messages() && !in_tunnel_) {
     return FailCall(
         UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever, endpoint_->name + ": " + why));
   }
@@ -264,7 +270,7 @@ void UpstreamConnection::UpdateDeadline() {
   if (state_ != State::kBusy || call_ == nullptr) return;
   if (blocked_) {
     deadline_.Set(context_.loop.now() + timeouts_.send);
-  } else if (request_sent_ && stream_.is_reading()) {
+  } else if (request_sent_ && stream_.is_reading() && !in_tunnel_) {
     deadline_.Set(context_.loop.now() + timeouts_.read);
   } else {
     deadline_.Cancel();  // it is the client's turn
@@ -272,7 +278,7 @@ void UpstreamConnection::UpdateDeadline() {
 }
 
 void UpstreamConnection::OnDeadline() {
-  if (state_ == State::kIdle) return Close();
+  if (state_ == State::kIdle || state_ == State::kClosing) return Close();
   if (state_ == State::kConnecting) {
     return FailCall(UpstreamError(ErrorCode::kConnectTimeout, Retry::kSafe,
                                   endpoint_->name + ": no connection in time"));
@@ -290,6 +296,7 @@ void UpstreamConnection::OnDeadline() {
 
 void UpstreamConnection::Release(const conf::UpstreamConfig& config) {
   call_ = nullptr;
+  if (in_tunnel_) return CloseAfterFlush();
   const bool keep = state_ == State::kBusy && request_sent_ && response_done_ && keep_alive_ &&
                     !blocked_ && stream_.is_open() && !endpoint_->retired && way_.preface.empty() &&
                     calls_ < config.keepalive_requests &&
@@ -307,8 +314,14 @@ void UpstreamConnection::Abort() {
   Close();
 }
 
+// What the client said last still has to arrive.
+void UpstreamConnection::CloseAfterFlush() {
+  state_ = State::kClosing;
+  deadline_.Set(context_.loop.now() + timeouts_.send);
+  stream_.CloseAfterFlush();
+}
+
 void UpstreamConnection::Close() {
-  if (state_ == State::kClosing) return;
   if (state_ == State::kIdle) LeaveIdle();
   state_ = State::kClosing;
   deadline_.Cancel();

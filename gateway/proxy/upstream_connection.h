@@ -50,6 +50,7 @@ class UpstreamConnection final : public UpstreamChannel,
   void SendHead(const UpstreamRequest& request, const conf::UpstreamTimeouts& timeouts) override;
   void SendBody(std::string_view bytes) override;
   void FinishBody(const HeaderList& trailers) override;
+  void BeginTunnel() override { in_tunnel_ = true; }
   void PauseReading() override;
   void ResumeReading() override;
   void Release(const conf::UpstreamConfig& config) override;
@@ -81,6 +82,7 @@ class UpstreamConnection final : public UpstreamChannel,
   void LeaveIdle();
   bool goes(const UpstreamWay& way) const;
   void OnUsable();
+  void CloseAfterFlush();
   void Close();
   void FailCall(const Error& error);
   Error ConnectionLost(ErrorCode code, std::string_view detail) const;
@@ -101,6 +103,7 @@ class UpstreamConnection final : public UpstreamChannel,
   bool request_sent_ = false;
   bool response_done_ = false;
   bool keep_alive_ = false;
+  bool in_tunnel_ = false;
   bool blocked_ = false;
   uint32_t calls_ = 0;
   uint64_t sent_before_ = 0;  // stream_.bytes_sent() when this call began

@@ -1,0 +1,70 @@
+#include "gateway/proxy/tunnel.h"
+
+#include <algorithm>
+#include <string>
+
+#include "gateway/base/text.h"
+
+namespace sluice {
+namespace {
+
+constexpr uint8_t kBothSides = 3;
+
+bool HasMember(const HeaderList& fields, HeaderId id, std::string_view member) {
+  return std::any_of(fields.begin(), fields.end(), [&](const HeaderField& field) {
+    return field.id == id && ListContains(field.value, member);
+  });
+}
+
+}  // namespace
+
+// RFC 6455 4.1; RFC 9110 7.8: an Upgrade of an HTTP/1.0 client, or one that Connection does not
+// name, has no meaning.
+bool Tunnel::IsAskedFor(const RequestHead& head) {
+  return head.method == Method::kGet && head.version == HttpVersion::kHttp11 &&
+         !head.body.has_body() && HasMember(head.fields, HeaderId::kUpgrade, "websocket") &&
+         HasMember(head.fields, HeaderId::kConnection, "upgrade");
+}
+
+Status Tunnel::CheckAnswer(const ResponseHead& head) {
+  if (head.fields.Count(HeaderId::kUpgrade) == 1 &&
+      EqualsIgnoreCase(head.fields.Value(HeaderId::kUpgrade), "websocket") &&
+      HasMember(head.fields, HeaderId::kConnection, "upgrade")) {
+    return {};
+  }
+  return UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
+                       "expected a 101 with \"Upgrade: websocket\" and \"Connection: upgrade\", "
+                       "got Upgrade \"" +
+                           std::string(head.fields.Value(HeaderId::kUpgrade)) + "\"");
+}
+
+void Tunnel::Open(Duration idle) {
+  state_ = State::kOpen;
+  idle_ = idle;
+  UpdateDeadline();
+}
+
+void Tunnel::Close() {
+  state_ = State::kClosed;
+  blocked_ = ended_ = 0;
+  deadline_.Cancel();
+}
+
+void Tunnel::SetBlocked(Side side, bool blocked) {
+  const auto bit = static_cast<uint8_t>(side);
+  blocked_ = static_cast<uint8_t>(blocked ? blocked_ | bit : blocked_ & ~bit);
+  UpdateDeadline();
+}
+
+bool Tunnel::End(Side side) {
+  ended_ = static_cast<uint8_t>(ended_ | static_cast<uint8_t>(side));
+  UpdateDeadline();
+  return ended_ == kBothSides;
+}
+
+void Tunnel::UpdateDeadline() {
+  if (state_ != State::kOpen) return;
+  blocked_ != 0 ? deadline_.Cancel() : deadline_.Set(loop_.now() + idle_);
+}
+
+}  // namespace sluice

@@ -1,0 +1,69 @@
+// Bytes both ways after an upgrade to WebSocket (RFC 6455). The exchange moves the bytes as it
+// moves bodies; here is what differs: who may ask for a tunnel, which answer opens it, and when it
+// is over. Part of an Exchange.
+//
+//   kClosed ─asked─► kAsked: nothing of the client goes up ─answer is good─► kOpen ─┐
+//      ▲                                                                            │
+//      └────────────────────── both sides have ended, one failed, or all was silent ┘
+#pragma once
+
+#include <cstdint>
+
+#include "gateway/base/result.h"
+#include "gateway/http/message.h"
+#include "gateway/net/loop.h"
+
+namespace sluice {
+
+class Tunnel final : public Deadline::Observer {
+ public:
+  class Observer {
+   public:
+    virtual void OnTunnelIdle() = 0;  // nothing came from either side for the whole time
+
+   protected:
+    ~Observer() = default;
+  };
+
+  enum class Side : uint8_t { kClient = 1, kUpstream = 2 };
+
+  Tunnel(Loop& loop, Observer& observer)
+      : loop_(loop), observer_(observer), deadline_(loop.deadlines(), *this) {}
+
+  // Does this request ask for a WebSocket? With a body it does not: where the body ends and the
+  // tunnel begins would be a matter of opinion.
+  static bool IsAskedFor(const RequestHead& head);
+  // Does this 101 open a WebSocket?
+  static Status CheckAnswer(const ResponseHead& head);
+
+  void Ask() { state_ = State::kAsked; }
+  void Open(Duration idle);
+  void Close();
+  bool is_asked() const { return state_ == State::kAsked; }
+  bool is_open() const { return state_ == State::kOpen; }
+
+  // Whatever goes through says that it is not idle, and whoever does not take what is sent to it
+  // stops the clock: its own time limit counts then. These do nothing unless it is open.
+  void OnBytes() { UpdateDeadline(); }
+  void SetBlocked(Side side, bool blocked);
+
+  // That side sends no more. True: both have ended.
+  bool End(Side side);
+
+  void OnDeadline() override { observer_.OnTunnelIdle(); }
+
+ private:
+  enum class State : uint8_t { kClosed, kAsked, kOpen };
+
+  void UpdateDeadline();
+
+  Loop& loop_;
+  Observer& observer_;
+  Deadline deadline_;
+  Duration idle_{};
+  State state_ = State::kClosed;
+  uint8_t blocked_ = 0;  // sets of Side
+  uint8_t ended_ = 0;
+};
+
+}  // namespace sluice
