@@ -4,6 +4,7 @@
 import os
 import re
 import shlex
+import signal
 import socket
 import ssl
 import subprocess
@@ -215,6 +216,20 @@ def test_any_worker_resumes_and_reloads_do_not_matter(origin, ca, version):
         assert gateway.reload(second).returncode == 0
         reused, _ = request(session)
         assert reused
+
+
+def test_sessions_outlive_their_worker(origin, ca):
+    with Gateway(config(origin, ca.ssl("a.test"))) as gateway:
+        gateway.may_lose_workers = True
+        context = ca.client()
+        with TlsClient(gateway.port, context, "a.test") as client:
+            assert fetch(client, "a.test").status == 200
+            session = client.socket.session
+        (worker,) = gateway.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: gateway.worker_pids() not in ([], [worker]), "another worker")
+        with TlsClient(gateway.port, context, "a.test", session) as client:
+            assert client.socket.session_reused
 
 
 def test_one_ticket_is_sent(gateway):

@@ -4,11 +4,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -662,6 +664,49 @@ TEST_F(TlsStreamTest, EndsAtABrokenRecord) {
   RunUntil([&] { return pair.server.error != 0; });
   EXPECT_EQ(pair.server.error, EPROTO);
   EXPECT_THAT(pair.server.stream.tls()->error().detail, HasSubstr("TLS: "));
+}
+
+// A client of OpenSSL's own, in a thread: does `talk` after the handshake.
+std::thread OtherClient(int fd, std::function<void(SSL*)> talk) {
+  return std::thread([fd, talk = std::move(talk)] {
+    SSL_CTX* context = SSL_CTX_new(TLS_client_method());
+    SSL* ssl = SSL_new(context);
+    fcntl(fd, F_SETFL, 0);  // blocking
+    SSL_set_fd(ssl, fd);
+    EXPECT_EQ(SSL_connect(ssl), 1);
+    talk(ssl);
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+    close(fd);
+  });
+}
+
+TEST_F(TlsStreamTest, EndsAFloodOfKeyUpdates) {
+  signal(SIGPIPE, SIG_IGN);
+  const auto [server, peer] = Listen(Server(TwoHosts()));
+  std::thread client = OtherClient(peer, [](SSL* ssl) {
+    for (int i = 0; i < 100 && SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1; ++i) {
+      if (SSL_do_handshake(ssl) != 1) break;
+    }
+  });
+  RunUntil([&, end = server] { return end->error != 0; });
+  client.join();
+  EXPECT_EQ(server->error, EPROTO);
+  EXPECT_THAT(server->stream.tls()->error().detail, HasSubstr("too many records without data"));
+}
+
+TEST_F(TlsStreamTest, TakesKeyUpdatesBetweenData) {
+  const auto [server, peer] = Listen(Server(TwoHosts()));
+  std::thread client = OtherClient(peer, [](SSL* ssl) {
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_EQ(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+      EXPECT_EQ(SSL_write(ssl, "x", 1), 1);
+    }
+    SSL_shutdown(ssl);
+  });
+  RunUntil([&, end = server] { return end->eof; });
+  client.join();
+  EXPECT_EQ(server->received, std::string(100, 'x'));
 }
 
 TEST_F(TlsStreamTest, ManyHandshakesAtOnceAllCome) {
