@@ -4,7 +4,6 @@ import os
 import re
 import resource
 import selectors
-import socket
 import struct
 import subprocess
 import tempfile
@@ -26,6 +25,7 @@ class Load:
     connections: int = 64
     headers: tuple = ()
     script: str = ""
+    handshakes: str = ""  # by `openssl s_time` instead: "new" or "reuse", one at a time
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,29 @@ def ksoftirqd():
     return []
 
 
-def run_wrk(port, load, seconds):
+def run_s_time(server, load, seconds):
+    """A connection, a handshake and a request at a time; the proxy ends each."""
+    output = subprocess.run(
+        ["taskset", "-c", str(LOAD_CPU), "openssl", "s_time", "-connect",
+         f"127.0.0.1:{server.port}", f"-{load.handshakes}", "-www", load.path, "-time",
+         str(seconds), "-tls1_2" if server.tls.protocol == "TLSv1.2" else "-tls1_3"],
+        check=True, capture_output=True, text=True, timeout=seconds + 60).stdout
+    found = re.search(r"(\d+) connections in \d+ real seconds, (\d+) bytes read", output)
+    if not found or int(found.group(1)) == 0 or int(found.group(2)) == 0:
+        raise RuntimeError(f"no request was answered:\n{output}")
+    return int(found.group(1)), 0
+
+
+def run_wrk(server, load, seconds):
+    if load.handshakes:
+        return run_s_time(server, load, seconds)
     command = ["taskset", "-c", str(LOAD_CPU), "wrk", "-t", "1", "-c", str(load.connections),
                "-d", f"{seconds}s", "--timeout", "10s"]
     for header in load.headers:
         command += ["-H", header]
     if load.script:
         command += ["-s", load.script]
-    command.append(f"http://127.0.0.1:{port}{load.path}")
+    command.append(server.url + load.path)
     output = subprocess.run(command, check=True, capture_output=True, text=True,
                             timeout=seconds + 60).stdout
     requests = int(re.search(r"(\d+) requests in", output).group(1))
@@ -94,7 +109,7 @@ def under_load(server, load, seconds):
     pids = server.pids()
     cpu_before, softirq_before = wait_until_idle(pids), cpu_nanoseconds(softirq)
     line_before, begin = cpu_line(), time.monotonic()
-    requests, errors = run_wrk(server.port, load, seconds)
+    requests, errors = run_wrk(server, load, seconds)
     wall = time.monotonic() - begin
     line_after = cpu_line()
     cpu = wait_until_idle(pids) - cpu_before
@@ -105,10 +120,10 @@ def under_load(server, load, seconds):
                   steal=spent[7] / max(1, sum(spent[:8])), softirq_leak=leak / max(1, cpu))
 
 
-def exact_requests(port, path, count, connections=32):
+def exact_requests(server, path, count, connections=32):
     """Sends exactly `count` requests and fails when one is not answered with 2xx."""
     command = ["taskset", "-c", str(LOAD_CPU), "h2load", "--h1", "-n", str(count),
-               "-c", str(connections), f"http://127.0.0.1:{port}{path}"]
+               "-c", str(connections), server.url + path]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180).stdout
     succeeded = int(re.search(r"status codes: (\d+) 2xx", output).group(1))
     if succeeded != count:
@@ -135,11 +150,11 @@ def strace_counts(pid, send):
         return counts
 
 
-def exact_connections(port, path, count):
+def exact_connections(server, path, count):
     """Sends `count` requests, each on a connection of its own that the proxy closes."""
     request = f"GET {path} HTTP/1.1\r\nHost: new.test\r\nConnection: close\r\n\r\n".encode()
     for _ in range(count):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with server.connect() as client:
             client.sendall(request)
             exchange_once(client)
             if client.recv(1):
@@ -148,9 +163,9 @@ def exact_connections(port, path, count):
 
 def syscalls_per_request(server, path, send=exact_requests, few=1000, many=6000):
     """From the difference of two runs, so that connecting and closing cancel out."""
-    send(server.port, path, 2000)  # warm: pools are filled, buffers have grown
+    send(server, path, 2000)  # warm: pools are filled, buffers have grown
     pid = server.worker_pid()
-    counts = [strace_counts(pid, lambda: send(server.port, path, number)) for number in (few, many)]
+    counts = [strace_counts(pid, lambda: send(server, path, number)) for number in (few, many)]
     span = many - few
 
     def per_request(names, column=0):
@@ -189,11 +204,11 @@ class MallocCounter:
             return struct.unpack("<Q", file.read(8))[0]
 
     def per_request(self, server, path, few=2000, many=22000):
-        exact_requests(server.port, path, 5000)
+        exact_requests(server, path, 5000)
         spent = []
         for number in (few, many):
             before = self.calls()
-            exact_requests(server.port, path, number)
+            exact_requests(server, path, number)
             spent.append(self.calls() - before)
         return (spent[1] - spent[0]) / (many - few)
 
@@ -212,16 +227,13 @@ def exchange_once(client):
         body += client.recv(65536)
 
 
-def hold_idle(port, path, count):
+def hold_idle(server, path, count):
     """Opens `count` keep-alive connections and uses each once. They come at a pace that lets a proxy
     take back what only a busy connection needs, as it would over the minutes that they stay."""
     request = f"GET {path} HTTP/1.1\r\nHost: idle.test\r\n\r\n".encode()
     clients = []
     for number in range(count):
-        client = socket.socket()
-        client.bind((f"127.0.0.{2 + number % 8}", 0))
-        client.settimeout(10)
-        client.connect(("127.0.0.1", port))
+        client = server.connect(f"127.0.0.{2 + number % 8}")
         clients.append(client)
         client.sendall(request)
         exchange_once(client)
@@ -236,8 +248,8 @@ def memory_with_idle(server, path, connections):
     if hard < connections + 100:
         raise RuntimeError(f"needs {connections + 100} descriptors, the hard limit is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    exact_requests(server.port, path, 5000, connections=64)
-    clients = hold_idle(server.port, path, connections)
+    exact_requests(server, path, 5000, connections=64)
+    clients = hold_idle(server, path, connections)
     try:
         time.sleep(2)
         wait_until_idle(server.pids())

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -43,6 +44,7 @@ class Server:
 
     name = "server"
     cpu = PROXY_CPU
+    tls = None  # servers.Tls: it listens with TLS
 
     def __init__(self, root):
         self.port = free_port()
@@ -52,6 +54,20 @@ class Server:
 
     def command(self):
         raise NotImplementedError
+
+    @property
+    def url(self):
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def connect(self, source="127.0.0.1", timeout=10):
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=timeout,
+                                          source_address=(source, 0))
+        if not self.tls:
+            return client
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context.wrap_socket(client)
 
     def write(self, file_name, text):
         path = os.path.join(self.directory, file_name)
@@ -75,7 +91,7 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended at its start:\n{self.output()}")
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=2) as client:
+                with self.connect(timeout=2) as client:
                     client.sendall(b"GET /small HTTP/1.1\r\nHost: ready\r\nConnection: close\r\n\r\n")
                     if client.recv(12).endswith(b" 200"):
                         return

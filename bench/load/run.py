@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 
 from measure import (Load, MallocCounter, exact_connections, exact_requests, memory_with_idle,
                      syscalls_per_request, under_load)
-from servers import Haproxy, Nginx, NginxLargeBuffers, Origin, Sluice
+from servers import Haproxy, Nginx, NginxLargeBuffers, Origin, Sluice, Tls
 
 ROUTES = 10_000
+PAIR = ("nginx", "sluice")
 MAX_STEAL = 0.02
 MAX_SPREAD = 0.05
 
@@ -30,6 +31,7 @@ class Work:
     load: Load
     target: float  # at most, Sluice's cost over the reference's
     servers: tuple = ("nginx", "haproxy", "sluice")  # the first one is the reference
+    tls: str = ""  # the protocol to pin
 
 
 def works(directory):
@@ -53,6 +55,12 @@ end
                       Load("/small", headers=("Connection: close",)), 0.95),
         "routes": Work("10,000 routes against 1 route", Load("/", script=script), 1.03,
                        ("sluice", "sluice 10k")),
+        "tls": Work("TLS 1.3, keep-alive small GET", Load("/small"), 0.85, PAIR, "TLSv1.3"),
+        "tls-1m": Work("TLS 1.3, 1 MB reply", Load("/1m"), 0.90, PAIR, "TLSv1.3"),
+        "tls-full": Work("TLS 1.3, full handshake for each request",
+                         Load("/small", handshakes="new"), 1.05, PAIR, "TLSv1.3"),
+        "tls-tickets": Work("TLS 1.2, ticket resumption for each request",
+                            Load("/small", handshakes="reuse"), 1.05, PAIR, "TLSv1.2"),
         "1m-buffers": Work("1 MB reply, nginx with 64 KB buffers", Load("/1m"), None,
                            ("nginx 64k", "haproxy", "sluice")),
     }
@@ -129,16 +137,18 @@ def measure_work(work, root, origin, options):
     servers = {}
     try:
         for name in names:
-            servers[name] = start_server(name, root, origin, options.sluice)
+            settings = {"tls": Tls.make(root, work.tls)} if work.tls else {}
+            servers[name] = start_server(name, root, origin, options.sluice, **settings)
         return summarise(work, interleave(servers, work, options.rounds, options.seconds))
     finally:
         for server in servers.values():
             server.stop()
 
 
-def for_each_proxy(root, origin, options, measure, environment=None, **settings):
+def for_each_proxy(root, origin, options, measure, environment=None,
+                   names=("nginx", "haproxy", "sluice"), **settings):
     result = {}
-    for name in ("nginx", "haproxy", "sluice"):
+    for name in names:
         if name == "sluice" and not options.sluice:
             continue
         server = start_server(name, root, origin, options.sluice, environment, **settings)
@@ -171,12 +181,13 @@ def print_work(result):
         print(f"    {remark}", flush=True)
 
 
-def print_idle(idle):
+def print_idle(idle, kind="keep-alive", target=1.0):
     ratio = {name: value / idle["nginx"] for name, value in idle.items()}
     ours = f"{ratio['sluice']:.2f}" if "sluice" in ratio else "-"
     verdict = "" if "sluice" not in ratio else (
-        "met" if ratio["sluice"] <= 1.0 else f"missed by {ratio['sluice'] - 1:.0%}")
-    print(f"| one idle keep-alive connection, user memory | 1.00 | {ours} | {ratio['haproxy']:.2f} "
+        "met" if ratio["sluice"] <= target else f"missed by {ratio['sluice'] / target - 1:.0%}")
+    haproxy = f"{ratio['haproxy']:.2f}" if "haproxy" in ratio else "-"
+    print(f"| one idle {kind} connection, user memory | {target:.2f} | {ours} | {haproxy} "
           f"| {' / '.join(f'{value:.0f} B' for value in idle.values())} | - | {verdict} |", flush=True)
 
 
@@ -191,15 +202,16 @@ def print_calls(calls):
               f"| {format(entry['mallocs'], '.3f') if 'mallocs' in entry else '-'} |", flush=True)
 
 
-def measure_idle(root, origin, options):
+def measure_idle(root, origin, options, **settings):
     """Bytes per connection: a proxy that is set up for `--idle` connections and holds them, against
     one that is set up for 512 and holds none. So what is allocated in advance counts too. (nginx
     begins to close idle connections when fewer than a sixteenth of its slots are free.)"""
     few = for_each_proxy(root, origin, options,
-                         lambda server: memory_with_idle(server, "/small", 0), connections=512)
+                         lambda server: memory_with_idle(server, "/small", 0), connections=512,
+                         **settings)
     many = for_each_proxy(root, origin, options,
                           lambda server: memory_with_idle(server, "/small", options.idle),
-                          connections=options.idle * 9 // 8)
+                          connections=options.idle * 9 // 8, **settings)
     return {name: (many[name] - few[name]) / options.idle for name in few}
 
 
@@ -222,7 +234,8 @@ def parse_options():
     top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--works", default="small,10k,1m,close,routes,idle,calls",
-                        help="comma-separated; also: 1m-buffers (default: %(default)s)")
+                        help="comma-separated; also: 1m-buffers, tls, tls-1m, tls-full, tls-tickets, "
+                             "tls-idle (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=6, help="besides the dropped one")
     parser.add_argument("--seconds", type=int, default=3, help="of load for a proxy and round")
     parser.add_argument("--idle", type=int, default=9_000, help="idle connections")
@@ -277,6 +290,10 @@ def run(options, wanted, known, root, results):
         if "idle" in wanted:
             results["idle"] = measure_idle(root, origin, options)
             print_idle(results["idle"])
+        if "tls-idle" in wanted:
+            results["tls-idle"] = measure_idle(root, origin, options, names=PAIR,
+                                               tls=Tls.make(root, "TLSv1.3"))
+            print_idle(results["tls-idle"], "TLS 1.3", 1.1)
         if "calls" in wanted:
             results["calls"] = measure_calls(root, origin, options)
             print_calls(results["calls"])
@@ -294,9 +311,9 @@ def main():
     try:
         known = works(root)
         wanted = [name for name in options.works.split(",") if name]
-        unknown = [name for name in wanted if name not in known and name not in ("idle", "calls")]
+        unknown = [name for name in wanted if name not in known and name not in ("idle", "tls-idle", "calls")]
         if unknown:
-            parser.error(f"unknown work {unknown[0]!r}: expected one of {', '.join(known)}, idle, calls")
+            parser.error(f"unknown work {unknown[0]!r}: expected one of {', '.join(known)}, idle, tls-idle, calls")
         run(options, wanted, known, root, results)
         if options.json:
             with open(options.json, "w") as file:

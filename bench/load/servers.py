@@ -6,12 +6,50 @@ the same header edits (Host kept; X-Real-IP, X-Forwarded-For, -Proto, -Host, -Po
 
 import json
 import os
+import subprocess
+from dataclasses import dataclass
 
 from processes import LOAD_CPU, Server
 
 SMALL_BODY = "ok " * 12  # with nginx's head some 200 bytes on the wire
 MANY = 1_000_000_000
 MANY_CONNECTIONS = 9500  # HAProxy wants two descriptors for each, of 20,000
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What is equal for all: an ECDSA P-256 certificate, one protocol, AES-128-GCM, X25519, one ticket."""
+
+    directory: str
+    protocol: str
+
+    @staticmethod
+    def make(root, protocol):
+        directory = os.path.join(root, "tls")
+        if not os.path.exists(directory):
+            os.mkdir(directory)
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                 "-nodes", "-days", "2", "-subj", "/CN=bench", "-keyout", "key.pem", "-out",
+                 "cert.pem"], cwd=directory, check=True, capture_output=True)
+        return Tls(directory, protocol)
+
+    def read(self, name):
+        with open(os.path.join(self.directory, name)) as file:
+            return file.read()
+
+    def nginx(self):
+        return f"""
+    ssl_certificate {self.directory}/cert.pem; ssl_certificate_key {self.directory}/key.pem;
+    ssl_protocols {self.protocol}; ssl_prefer_server_ciphers on;
+    ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+    ssl_ecdh_curve X25519; ssl_session_cache off; ssl_session_tickets on;
+    ssl_conf_command NumTickets 1;"""
+
+    def sluice(self):
+        ciphers = "TLS_AES_128_GCM_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256"
+        return {"ssls": [{"id": "bench", "sni": "*", "cert": self.read("cert.pem"),
+                          "key": self.read("key.pem"), "ssl_protocols": [self.protocol]}]}, ciphers
 
 
 class Origin(Server):
@@ -46,8 +84,9 @@ http {{
 class Nginx(Server):
     name = "nginx"
 
-    def __init__(self, root, origin, connections=MANY_CONNECTIONS, proxy_buffers=""):
+    def __init__(self, root, origin, connections=MANY_CONNECTIONS, proxy_buffers="", tls=None):
         super().__init__(root)
+        self.tls = tls
         self.origin = origin
         self.connections = connections
         self.proxy_buffers = proxy_buffers
@@ -65,7 +104,8 @@ http {{
     keepalive 320; keepalive_requests {MANY};
   }}
   server {{
-    listen 127.0.0.1:{self.port} backlog=8192 reuseport;
+    listen 127.0.0.1:{self.port} backlog=8192 reuseport {'ssl' if self.tls else ''};
+    {self.tls.nginx() if self.tls else ''}
     location / {{
       proxy_pass http://origin; proxy_http_version 1.1; proxy_max_temp_file_size 0;
       {self.proxy_buffers}
@@ -135,8 +175,10 @@ class Sluice(Server):
 
     name = "sluice"
 
-    def __init__(self, root, origin, binary, connections=MANY_CONNECTIONS, routes=1):
+    def __init__(self, root, origin, binary, connections=MANY_CONNECTIONS, routes=1,
+                 tls=None):
         super().__init__(root)
+        self.tls = tls
         self.origin = origin
         self.binary = binary
         self.connections = connections
@@ -167,5 +209,10 @@ class Sluice(Server):
                 "keepalive_pool": {"size": 320, "idle_timeout": 300, "requests": MANY},
             }],
         }
+        if self.tls:
+            resources, ciphers = self.tls.sluice()
+            config.update(resources)
+            config["gateway"]["listen"] = [{"address": f"127.0.0.1:{self.port}", "tls": True}]
+            config["gateway"]["tls"] = {"ssl_ciphers": ciphers}
         path = self.write("sluice.yaml", json.dumps(config, indent=1))
         return [self.binary, "run", "-c", path, "-p", at]
