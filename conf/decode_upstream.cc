@@ -173,9 +173,13 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("type", &T::type,
              Choice<std::string>{{{"roundrobin", "roundrobin"}}, {"chash", "least_conn", "ewma"}}),
         Bind("scheme", &T::scheme,
-             Choice<std::string>{
-                 {{"http", "http"}, {"https", "https"}, {"grpc", "grpc"}, {"h2c", "h2c"}},
-                 {"grpcs", "tcp", "tls", "udp", "kafka"}}),
+             Choice<std::string>{{{"http", "http"},
+                                  {"https", "https"},
+                                  {"grpc", "grpc"},
+                                  {"grpcs", "grpcs"},
+                                  {"h2c", "h2c"},
+                                  {"h2", "h2"}},
+                                 {"tcp", "tls", "udp", "kafka"}}),
         Required(Bind("nodes", &T::nodes, Nodes{})),
         Bind("pass_host", &T::pass_host,
              Choice<PassHost>{{{"pass", PassHost::kPass},
@@ -209,18 +213,20 @@ UpstreamConfig DecodeUpstream(const Place& place) {
   UpstreamConfig upstream;
   upstream.position = place.node.position;
   ReadFields(place, UpstreamFields(), upstream);
-  upstream.http2 = upstream.scheme == "grpc" || upstream.scheme == "h2c";
-  const uint16_t port = upstream.is_tls() ? kHttpsPort : kHttpPort;
+  const std::string& scheme = upstream.scheme;
+  upstream.tls_scheme = scheme == "https" || scheme == "grpcs" || scheme == "h2";
+  upstream.http2 = scheme != "http" && scheme != "https";
+  const uint16_t port = upstream.tls_scheme ? kHttpsPort : kHttpPort;
   for (NodeConfig& node : upstream.nodes) {
     if (node.port == 0 && !node.host.starts_with("unix:")) node.port = port;
   }
-  if (!upstream.is_tls() && place.node.Find("tls") != nullptr) {
-    place.Fail("tls has no effect with scheme " + upstream.scheme,
-               "add scheme: https, or leave out tls");
+  if (!upstream.tls_scheme && place.node.Find("tls") != nullptr) {
+    place.Fail("tls has no effect with scheme " + scheme,
+               "add scheme: https, grpcs or h2, or leave out tls");
   }
-  if (upstream.proxy_protocol != 0 && upstream.scheme != "http" && upstream.scheme != "https") {
+  if (upstream.proxy_protocol != 0 && upstream.http2) {
     place.Fail("proxy_protocol names one client, but clients share connections of scheme " +
-               upstream.scheme);
+               scheme);
   }
   const bool rewrite = upstream.pass_host == UpstreamConfig::PassHost::kRewrite;
   const bool has_host = place.node.Find("upstream_host") != nullptr;

@@ -23,7 +23,7 @@ enum class ProxyHeaders : uint8_t { kNo, kRequired, kOptional };
 struct ListenConfig {
   SocketAddress address;
   int backlog = 4096;
-  bool tls = false;    // refused until TLS is built
+  bool tls = false;  // refused until TLS is built
   bool http2 = false;
   ProxyHeaders proxy_protocol = ProxyHeaders::kNo;
   Position position;
@@ -151,15 +151,15 @@ struct UpstreamConfig {
   std::string name;
   std::string type = "roundrobin";
   std::string scheme = "http";
-  bool http2 = false;  // as the scheme says
+  bool http2 = false;       // as the scheme says
+  bool tls_scheme = false;  // the same
   std::vector<NodeConfig> nodes;
   PassHost pass_host = PassHost::kPass;
   std::string upstream_host;        // kRewrite
   std::optional<uint32_t> retries;  // default: number of nodes - 1
-  UpstreamTlsConfig tls;            // scheme https
+  UpstreamTlsConfig tls;            // with tls_scheme
   Duration retry_timeout{};         // zero: no limit
   UpstreamTimeouts timeout;
-  bool is_tls() const { return scheme == "https"; }
 
   uint32_t keepalive_size = 320;
   Duration keepalive_idle = seconds(60);

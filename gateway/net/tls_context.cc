@@ -223,8 +223,8 @@ Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::Make(TlsClient
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   }
   static constexpr std::string_view kHttp1 = "\x08http/1.1";
-  static constexpr std::string_view kBoth = "\x02h2\x08http/1.1";
-  const std::string_view offered = config.http2 ? kBoth : kHttp1;
+  static constexpr std::string_view kHttp2 = "\x02h2";
+  const std::string_view offered = config.http2 ? kHttp2 : kHttp1;
   if (SSL_CTX_set_alpn_protos(context, reinterpret_cast<const unsigned char*>(offered.data()),
                               static_cast<unsigned>(offered.size())) != 0) {
     return Invalid("no ALPN: " + TakeTlsError());

@@ -103,7 +103,7 @@ class TlsServerContext {
 struct TlsClientConfig {
   std::shared_ptr<const TlsTrust> trust;      // null: whoever answers is believed
   std::optional<TlsCertificate> certificate;  // ours, with its key
-  bool http2 = false;                         // offered besides http/1.1
+  bool http2 = false;                         // offered by ALPN in place of http/1.1
   std::string ciphers{kDefaultTlsCiphers};
 };
 

@@ -6,6 +6,7 @@
 
 #include "gateway/base/text.h"
 #include "gateway/http/hygiene.h"
+#include "gateway/net/tls_session.h"
 #include "gateway/proxy/forward_headers.h"
 #include "gateway/proxy/upstream_call.h"
 
@@ -26,17 +27,17 @@ Http2Channel::Http2Channel(ProxyContext& context, UpstreamCall& call)
     : call_(call), deadline_(context.loop.deadlines(), *this) {}
 
 bool Http2Channel::Join(ProxyContext& context, const std::shared_ptr<Endpoint>& endpoint,
-                        const conf::UpstreamConfig& config, Duration connect_timeout) {
+                        const conf::UpstreamConfig& config, UpstreamWay way) {
   endpoint_ = endpoint;
   paused_ = blocked_ = request_sent_ = response_begun_ = response_done_ = false;
   unconsumed_ = 0;
-  connection_ = Http2Upstream::FindOpen(*endpoint);
+  connection_ = Http2Upstream::FindOpen(*endpoint, way);
   reused_ = connection_ != nullptr;
   if (reused_) return true;
-  connection_ = Http2Upstream::FindConnecting(*endpoint);
+  connection_ = Http2Upstream::FindConnecting(*endpoint, way);
   if (connection_ == nullptr) {
     connection_ = &Http2Upstream::Connect(
-        context, endpoint, {connect_timeout, config.keepalive_idle, config.keepalive_requests});
+        context, endpoint, {std::move(way), config.keepalive_idle, config.keepalive_requests});
   }
   connection_->waiting_.PushBack(*this);
   return false;
@@ -208,39 +209,42 @@ void Http2Channel::OnDeadline() {
 }
 
 Http2Upstream::Http2Upstream(ProxyContext& context, std::shared_ptr<Endpoint> endpoint,
-                             const Settings& settings)
+                             Settings settings)
     : context_(context),
       endpoint_(std::move(endpoint)),
       stream_(context.loop, *this),
       codec_(Http2Codec::Role::kClient, context.upstream_limits, context.http2_limits,
              context.http2_streams),
       deadline_(context.loop.deadlines(), *this),
-      settings_(settings) {
+      settings_(std::move(settings)) {
   context.upstream_connections.PushBack(*this);
   endpoint_->http2.PushBack(*this);
 }
 
 Http2Upstream& Http2Upstream::Connect(ProxyContext& context,
                                       const std::shared_ptr<Endpoint>& endpoint,
-                                      const Settings& settings) {
-  auto* connection = new Http2Upstream(context, endpoint, settings);  // Reap deletes it
-  connection->deadline_.Set(context.loop.now() + settings.connect_timeout);
+                                      Settings settings) {
+  const Duration timeout = settings.way.timeout;
+  auto* connection = new Http2Upstream(context, endpoint, std::move(settings));  // Reap deletes it
+  connection->deadline_.Set(context.loop.now() + timeout);
   connection->stream_.Connect(endpoint->address);
   return *connection;
 }
 
-Http2Upstream* Http2Upstream::FindOpen(Endpoint& endpoint) {
+Http2Upstream* Http2Upstream::FindOpen(Endpoint& endpoint, const UpstreamWay& way) {
   Http2Upstream* connection = endpoint.http2.front();
   while (connection != nullptr &&
-         (connection->state_ != State::kOpen || !connection->codec_.can_open_stream())) {
+         (connection->state_ != State::kOpen || !connection->codec_.can_open_stream() ||
+          !connection->settings_.way.IsSame(way))) {
     connection = endpoint.http2.Next(*connection);
   }
   return connection;
 }
 
-Http2Upstream* Http2Upstream::FindConnecting(Endpoint& endpoint) {
+Http2Upstream* Http2Upstream::FindConnecting(Endpoint& endpoint, const UpstreamWay& way) {
   Http2Upstream* connection = endpoint.http2.front();
-  while (connection != nullptr && connection->state_ != State::kConnecting) {
+  while (connection != nullptr &&
+         (connection->state_ != State::kConnecting || !connection->settings_.way.IsSame(way))) {
     connection = endpoint.http2.Next(*connection);
   }
   return connection;
@@ -252,6 +256,20 @@ void Http2Upstream::OnConnected(Status status) {
     const bool refused = detail.find(std::strerror(ECONNREFUSED)) != std::string_view::npos;
     return FailAll(refused ? ErrorCode::kConnectRefused : ErrorCode::kConnectFailed, detail);
   }
+  const UpstreamWay& way = settings_.way;
+  if (way.tls == nullptr) return OnUsable();
+  auto session = TlsSession::Connect(way.tls, way.tls_name, &endpoint_->sessions);
+  if (!session.has_value()) return OnSecured(session.error());
+  stream_.StartTls(std::move(*session));
+}
+
+void Http2Upstream::OnSecured(Status status) {
+  if (!status.has_value()) return FailAll(ErrorCode::kUpstreamTlsFailed, status.error().detail);
+  if (stream_.tls()->alpn() == "h2") return OnUsable();
+  FailAll(ErrorCode::kUpstreamTlsFailed, "expected HTTP/2 to be agreed on by ALPN");
+}
+
+void Http2Upstream::OnUsable() {
   state_ = State::kOpen;
   context_.loop.AddOutput(*this);  // the preface
   IntrusiveList<Http2Channel> waiting;
@@ -266,7 +284,7 @@ void Http2Upstream::OnConnected(Status status) {
 // The peer takes no more streams on this connection.
 void Http2Upstream::PassOn(Http2Channel& channel) {
   if (requests_ == 0) return channel.OnConnectionLost(ErrorCode::kConnectFailed, "takes no stream");
-  Http2Upstream* next = FindConnecting(*endpoint_);
+  Http2Upstream* next = FindConnecting(*endpoint_, settings_.way);
   if (next == nullptr) next = &Connect(context_, endpoint_, settings_);
   channel.connection_ = next;
   next->waiting_.PushBack(channel);
@@ -285,7 +303,7 @@ void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request
   }
   fields_.clear();
   fields_.push_back({":method", head.method_text});
-  fields_.push_back({":scheme", "http"});
+  fields_.push_back({":scheme", settings_.way.tls == nullptr ? "http" : "https"});
   fields_.push_back({":authority", request.host});
   fields_.push_back({":path", path});
   ForEachUpstreamField(request, arena, [this](std::string_view name, std::string_view value) {

@@ -30,7 +30,7 @@ class Http2Channel final : public UpstreamChannel,
   // Joins a connection to `endpoint`. True: SendHead has to follow at once. False: the call gets
   // OnConnected or OnFailed later.
   bool Join(ProxyContext& context, const std::shared_ptr<Endpoint>& endpoint,
-            const conf::UpstreamConfig& config, Duration connect_timeout);
+            const conf::UpstreamConfig& config, UpstreamWay way);
 
   void SendHead(const UpstreamRequest& request, const conf::UpstreamTimeouts& timeouts) override;
   void SendBody(std::string_view bytes) override;
@@ -82,6 +82,7 @@ class Http2Upstream final : public StreamObserver,
   void Retire();
 
   void OnConnected(Status status) override;
+  void OnSecured(Status status) override;
   void OnRead(std::string_view bytes) override;
   void OnEof() override;
   void OnStreamError(int error_number) override;
@@ -97,19 +98,20 @@ class Http2Upstream final : public StreamObserver,
   enum class State : uint8_t { kConnecting, kOpen, kRetired, kClosing };
 
   struct Settings {
-    Duration connect_timeout{};
+    UpstreamWay way{};
     Duration idle_timeout{};
     uint32_t most_requests = 0;
   };
 
-  Http2Upstream(ProxyContext& context, std::shared_ptr<Endpoint> endpoint,
-                const Settings& settings);
+  Http2Upstream(ProxyContext& context, std::shared_ptr<Endpoint> endpoint, Settings settings);
   ~Http2Upstream() override = default;
 
   static Http2Upstream& Connect(ProxyContext& context, const std::shared_ptr<Endpoint>& endpoint,
-                                const Settings& settings);
-  static Http2Upstream* FindOpen(Endpoint& endpoint);
-  static Http2Upstream* FindConnecting(Endpoint& endpoint);
+                                Settings settings);
+  static Http2Upstream* FindOpen(Endpoint& endpoint, const UpstreamWay& way);
+  static Http2Upstream* FindConnecting(Endpoint& endpoint, const UpstreamWay& way);
+
+  void OnUsable();
 
   void PassOn(Http2Channel& channel);
   void Submit(Http2Channel& channel, const UpstreamRequest& request, bool ended);

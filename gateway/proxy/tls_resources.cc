@@ -30,7 +30,8 @@ class TlsResources::Builder {
   bool ReadPatterns(const conf::SslConfig& ssl);
   Trust ReadTrust(const conf::PemText& ca);
   Trust SystemTrust(const conf::UpstreamTlsConfig& tls);
-  std::shared_ptr<const TlsClientContext> MakeClient(const conf::UpstreamTlsConfig& tls);
+  std::shared_ptr<const TlsClientContext> MakeClient(const conf::UpstreamTlsConfig& tls,
+                                                     bool http2);
 
   const conf::Config& config_;
   TlsResources& out_;
@@ -167,7 +168,7 @@ void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket
 }
 
 std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
-    const conf::UpstreamTlsConfig& tls) {
+    const conf::UpstreamTlsConfig& tls, bool http2) {
   const conf::PemText* cert = &tls.cert;
   const conf::PemText* key = &tls.key;
   if (tls.client_cert >= 0) {
@@ -180,7 +181,8 @@ std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
     cert = &ssl.pairs.front().cert;
     key = &ssl.pairs.front().key;
   }
-  const std::string settings = std::string(tls.verify ? "verify\n" : "any\n") + tls.ca.text + "\n" +
+  const std::string settings = std::string(http2 ? "h2\n" : "h1\n") +
+                               (tls.verify ? "verify\n" : "any\n") + tls.ca.text + "\n" +
                                cert->text + "\n" + key->text;
   auto& known = out_.clients_[settings];
   if (known != nullptr) return known;
@@ -189,6 +191,7 @@ std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
     if (found != previous_->clients_.end()) return known = found->second;
   }
   TlsClientConfig client;
+  client.http2 = http2;
   if (tls.verify) client.trust = tls.ca.text.empty() ? SystemTrust(tls) : ReadTrust(tls.ca);
   if (tls.verify && client.trust == nullptr) return nullptr;
   if (!cert->text.empty()) {
@@ -203,7 +206,8 @@ std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
 
 void TlsResources::Builder::BuildUpstreams() {
   for (const conf::UpstreamConfig& upstream : config_.upstreams) {
-    out_.upstreams_.push_back(upstream.is_tls() ? MakeClient(upstream.tls) : nullptr);
+    out_.upstreams_.push_back(upstream.tls_scheme ? MakeClient(upstream.tls, upstream.http2)
+                                                  : nullptr);
   }
 }
 

@@ -70,17 +70,17 @@ void UpstreamCall::OnDeadline() {
 void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
   ++attempts_;
   if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
+  UpstreamWay way{.timeout = timeouts_.connect};
+  if (config_->tls_scheme) {
+    way.tls = exchange_.upstream_tls();
+    way.tls_name = TlsName(exchange_.RequestFor(*endpoint, *config_).host);
+  }
   if (config_->http2) {
     if (http2_ == nullptr) http2_ = std::make_unique<Http2Channel>(context_, *this);
     channel_ = http2_.get();
-    if (http2_->Join(context_, endpoint, *config_, timeouts_.connect)) return SendRequest();
+    if (http2_->Join(context_, endpoint, *config_, std::move(way))) return SendRequest();
     attempt_started_ = MonoNow();
     return;
-  }
-  UpstreamWay way{.timeout = timeouts_.connect};
-  if (config_->is_tls()) {
-    way.tls = exchange_.upstream_tls();
-    way.tls_name = TlsName(exchange_.RequestFor(*endpoint, *config_).host);
   }
   // With a PROXY header a connection speaks for one client, so none is taken that others have used.
   const bool share = config_->proxy_protocol == 0 && !fresh;

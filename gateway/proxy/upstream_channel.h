@@ -2,15 +2,32 @@
 // it, or one stream of an HTTP/2 connection. Tells the call what comes back.
 #pragma once
 
+#include <memory>
+#include <string>
 #include <string_view>
 
 #include "conf/resources.h"
+#include "gateway/base/time.h"
 #include "gateway/http/headers.h"
 
 namespace sluice {
 
+class TlsClientContext;
 struct Endpoint;
 struct UpstreamRequest;
+
+// How a connection is made, besides its endpoint.
+struct UpstreamWay {
+  Duration timeout{};     // to connect, and for the TLS handshake
+  std::string preface{};  // a PROXY header that is sent before anything else; may be empty
+  std::shared_ptr<const TlsClientContext> tls{};  // null: plain text
+  std::string tls_name{};                         // who is expected there
+
+  // Another identity at the other end, or another one of ours, is another connection.
+  bool IsSame(const UpstreamWay& other) const {
+    return tls == other.tls && (tls == nullptr || tls_name == other.tls_name);
+  }
+};
 
 class UpstreamChannel {
  public:

@@ -40,20 +40,15 @@ UpstreamConnection& UpstreamConnection::Connect(ProxyContext& context,
   return *connection;
 }
 
-// Another identity at the other end, or another one of ours, is another connection.
-bool UpstreamConnection::goes(const UpstreamWay& way) const {
-  return way_.tls == way.tls && (way.tls == nullptr || way_.tls_name == way.tls_name);
-}
-
 UpstreamConnection* UpstreamConnection::TakeIdle(Endpoint& endpoint, UpstreamCall& call,
                                                  const UpstreamWay& way) {
   UpstreamConnection* connection = endpoint.idle.back();
   if (connection == nullptr) return nullptr;
-  if (!connection->goes(way)) {
+  if (!connection->way_.IsSame(way)) {
     connection = nullptr;
     for (auto* other = endpoint.idle.front(); other != nullptr;
          other = endpoint.idle.Next(*other)) {
-      if (other->goes(way)) connection = other;
+      if (other->way_.IsSame(way)) connection = other;
     }
     if (connection == nullptr) return nullptr;
   }

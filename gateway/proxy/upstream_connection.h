@@ -21,14 +21,6 @@ namespace sluice {
 
 class UpstreamCall;
 
-// How a connection is made, besides its endpoint.
-struct UpstreamWay {
-  Duration timeout{};     // to connect, and for the TLS handshake
-  std::string preface{};  // a PROXY header that is sent before anything else; may be empty
-  std::shared_ptr<const TlsClientContext> tls{};  // null: plain text
-  std::string tls_name{};                         // who is expected there
-};
-
 class UpstreamConnection final : public UpstreamChannel,
                                  public StreamObserver,
                                  public Deadline::Observer,
@@ -80,7 +72,6 @@ class UpstreamConnection final : public UpstreamChannel,
   bool HandleEvent(CodecEvent event, std::string_view rest);  // false: stop
   void TryRelay();
   void LeaveIdle();
-  bool goes(const UpstreamWay& way) const;
   void OnUsable();
   void CloseAfterFlush();
   void Close();

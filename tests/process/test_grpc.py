@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from support.gateway import Gateway, example, free_port, upstream
+from support.tls import Authority
 
 # Without generated code: messages are bytes.
 UNARY = "/test.Echo/Unary"
@@ -58,12 +59,14 @@ class Echo(grpc.GenericRpcHandler):
 
 
 @contextlib.contextmanager
-def grpc_server():
+def grpc_server(credentials=None):
     port = free_port()
     echo = Echo()
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), handlers=(echo,), options=(
         ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)))
-    assert server.add_insecure_port(f"127.0.0.1:{port}") == port
+    address = f"127.0.0.1:{port}"
+    assert port == (server.add_secure_port(address, credentials) if credentials
+                    else server.add_insecure_port(address))
     server.start()
     try:
         yield port, echo
@@ -76,7 +79,7 @@ def config(*ports, **fields):
     return {
         "gateway": {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}]},
         "routes": [{"id": "grpc", "uri": "/test.Echo/*",
-                    "upstream": upstream(*ports, scheme="grpc", **fields)}],
+                    "upstream": upstream(*ports, **{"scheme": "grpc", **fields})}],
     }
 
 
@@ -229,6 +232,40 @@ def test_reload_leaves_streams_open(stage):
         assert gateway.reload().returncode == 0
         go_on.release()
     assert answers == [b"Q%d" % number for number in range(10)]
+
+
+def test_tls_on_both_sides():
+    """HTTP/2 is agreed on by ALPN with the client and with the server, whose name is verified."""
+    with Authority() as authority:
+        authority.issue("gateway.test").issue("server.test")
+        credentials = grpc.ssl_server_credentials(
+            [(authority.read("server.test.key").encode(), authority.read("server.test.pem").encode())])
+        with grpc_server(credentials) as (port, _):
+            secure = config(port, scheme="grpcs", pass_host="rewrite", upstream_host="server.test",
+                            tls={"ca": authority.read("ca.pem")})
+            secure["gateway"]["listen"][0]["tls"] = True
+            secure["ssls"] = [authority.ssl("gateway.test")]
+            roots = grpc.ssl_channel_credentials(authority.read("ca.pem").encode())
+            options = (("grpc.ssl_target_name_override", "gateway.test"),)
+            with Gateway(secure) as gateway, grpc.secure_channel(
+                    f"127.0.0.1:{gateway.port}", roots, options) as channel:
+                assert channel.unary_unary(UNARY)(b"hello") == b"hello"
+                assert len(list(channel.unary_stream(SERVER_STREAM)(b"500"))) == 500
+
+
+def test_server_that_is_not_who_it_should_be_is_unavailable():
+    with Authority() as authority:
+        authority.issue("other.test")
+        credentials = grpc.ssl_server_credentials(
+            [(authority.read("other.test.key").encode(), authority.read("other.test.pem").encode())])
+        with grpc_server(credentials) as (port, _):
+            secure = config(port, scheme="grpcs", pass_host="rewrite", upstream_host="server.test",
+                            tls={"ca": authority.read("ca.pem")})
+            with Gateway(secure) as gateway, channel_to(gateway) as channel:
+                with pytest.raises(grpc.RpcError) as failure:
+                    channel.unary_unary(UNARY)(b"x")
+            assert failure.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert failure.value.details() == "upstream_tls_failed"
 
 
 def test_shipped_example():
