@@ -17,6 +17,7 @@ constexpr std::array<std::string_view, static_cast<size_t>(ErrorCode::kCount)> k
     "unknown_transfer_coding",
     "method_not_allowed",
     "expectation_failed",
+    "loop_detected",
     "uri_too_long",
     "headers_too_large",
     "body_too_large",

@@ -20,6 +20,7 @@ enum class ErrorCode : uint8_t {
   kUnknownTransferCoding,  // 501
   kMethodNotAllowed,       // 405: CONNECT, TRACE
   kExpectationFailed,      // 417
+  kLoopDetected,           // 508: the request has been here before
   kUriTooLong,             // 414
   kHeadersTooLarge,        // 431
   kBodyTooLarge,           // 413

@@ -26,6 +26,8 @@ int ClientStatus(ErrorCode code) {
       return 405;
     case ErrorCode::kExpectationFailed:
       return 417;
+    case ErrorCode::kLoopDetected:
+      return 508;
     case ErrorCode::kUriTooLong:
       return 414;
     case ErrorCode::kMisdirectedRequest:

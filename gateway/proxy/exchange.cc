@@ -17,6 +17,8 @@ namespace {
 
 // A form body that routing has to look at (post_arg_*) is collected up to this size.
 constexpr size_t kFormLimit = 64 * 1024;
+// What no route can refuse.
+constexpr std::string_view kAllowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
 
 }  // namespace
@@ -38,6 +40,10 @@ void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
   // 3 one path for all that follows
   if (const Status status = Normalize(); !status.has_value()) return Reply(status.error());
   if (const Status status = CheckTls(); !status.has_value()) return Reply(status.error());
+  if (const Status status = CheckForwarding(head, context_.gateway().via); !status.has_value()) {
+    return Reply(status.error());
+  }
+  if (IsLastRecipient(head)) return AnswerOptions();
   // 4 match a route; when that needs the body, OnRequestEnd does it
   if (NeedsFormBody()) {
     state_ = State::kCollecting;
@@ -328,6 +334,19 @@ void Exchange::ResumeRequestBody() {
   client_->ResumeRequestBody();
 }
 
+// The sender wants to hear from whoever is the last in the way (RFC 9110 7.6.2): that is us.
+void Exchange::AnswerOptions() {
+  state_ = State::kRelaying;
+  ResponseHead head;
+  head.status = status_ = 200;
+  head.body = {BodyFraming::Kind::kLength, 0};
+  head.fields.Add("Server", "sluice");
+  head.fields.Add("Allow", kAllowed);
+  client_->SendResponseHead(head, {});
+  client_->FinishResponse(HeaderList());
+  Finish(ErrorCode::kNone);
+}
+
 void Exchange::Reply(const Error& error) {
   call_.End();
   const LogLevel level = error.side == ErrorSide::kClient ? LogLevel::kDebug : LogLevel::kWarn;
@@ -335,6 +354,7 @@ void Exchange::Reply(const Error& error) {
       {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"path", view_.path}});
   state_ = State::kRelaying;
   status_ = StatusOf(error.code);
+  if (ClosesConnection(error.code) || tunnel_.is_asked()) client_->CloseAfterResponse();
   if (IsGrpc(*view_.head)) return ReplyInGrpc(error);
   const std::string_view body = context_.loop.scratch().Copy(ErrorBody(error.code));
   ResponseHead head;
@@ -342,9 +362,8 @@ void Exchange::Reply(const Error& error) {
   head.body = {BodyFraming::Kind::kLength, body.size()};
   head.fields.Add("Server", "sluice");
   head.fields.Add("Content-Type", "application/json");
-  if (status_ == 405) head.fields.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  if (status_ == 405) head.fields.Add("Allow", kAllowed);
   if (status_ == 503) head.fields.Add("Retry-After", "1");
-  if (ClosesConnection(error.code) || tunnel_.is_asked()) client_->CloseAfterResponse();
   client_->SendResponseHead(head, {});
   if (view_.head->method != Method::kHead) {
     body_bytes_out_ += body.size();

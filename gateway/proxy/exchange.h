@@ -92,6 +92,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void RouteAndCall();
   void OnSwitchingProtocols(const ResponseHead& head);
   void EndTunnel(Tunnel::Side side);
+  void AnswerOptions();
   void Reply(const Error& error);
   void ReplyInGrpc(const Error& error);
   void Finish(ErrorCode reason);

@@ -1,7 +1,9 @@
 #include "gateway/proxy/forward_headers.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <string>
 
 #include "gateway/base/text.h"
 #include "gateway/http/hygiene.h"
@@ -50,6 +52,16 @@ void PutFraming(HeadWriter& out, const BodyFraming& framing) {
   }
 }
 
+// Is `name` the received-by of a member, as in "1.1 name (comment)"? The port belongs to it.
+bool ViaNames(std::string_view via, std::string_view name) {
+  for (const std::string_view member : Split(via, ',')) {
+    const std::string_view words = TrimOws(member);
+    const std::string_view by = TrimOws(words.substr(std::min(words.find(' '), words.size())));
+    if (EqualsIgnoreCase(by.substr(0, by.find_first_of(" \t(")), name)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool IsHopByHop(HeaderId id) {
@@ -80,6 +92,33 @@ bool IsForwardingField(HeaderId id) {
     default:
       return false;
   }
+}
+
+Status CheckForwarding(const RequestHead& head, std::string_view pseudonym) {
+  for (const HeaderField& field : head.fields) {
+    if (field.id == HeaderId::kVia && !pseudonym.empty() && ViaNames(field.value, pseudonym)) {
+      return GatewayError(
+          ErrorCode::kLoopDetected,
+          "the request has passed \"" + std::string(pseudonym) + "\" before, as Via says");
+    }
+  }
+  const HeaderField* count = head.fields.Find(HeaderId::kMaxForwards);
+  if (head.method != Method::kOptions || count == nullptr) return {};
+  if (head.fields.Count(HeaderId::kMaxForwards) == 1 && ParseDecimal(count->value)) return {};
+  return ClientError(ErrorCode::kMalformedRequest, "expected one Max-Forwards of decimal digits");
+}
+
+bool IsLastRecipient(const RequestHead& head) {
+  return head.method == Method::kOptions && head.fields.Has(HeaderId::kMaxForwards) &&
+         ParseDecimal(head.fields.Value(HeaderId::kMaxForwards)) == 0u;
+}
+
+std::string_view OneLess(std::string_view max_forwards, Arena& arena) {
+  constexpr size_t kDigits = 20;
+  const uint64_t count = ParseDecimal(max_forwards).value_or(1);
+  char* text = arena.Allocate(kDigits);
+  const char* end = std::to_chars(text, text + kDigits, count - std::min<uint64_t>(count, 1)).ptr;
+  return {text, static_cast<size_t>(end - text)};
 }
 
 ConnectionOptions::ConnectionOptions(const HeaderList& fields) : fields_(fields) {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "gateway/base/arena.h"
+#include "gateway/base/result.h"
 #include "gateway/http/message.h"
 #include "gateway/http/request_view.h"
 
@@ -32,6 +33,13 @@ struct ClientHeadOptions {
   bool informational = false;
   bool upgrade = false;  // a 101: to a WebSocket
 };
+
+// May this request go further (RFC 9110 7.6)? Not when one of its Via fields names us, `pseudonym`
+// (empty: we have no name), nor when nobody can tell how often an OPTIONS may be forwarded.
+Status CheckForwarding(const RequestHead& head, std::string_view pseudonym);
+// Must it be answered here because it has been forwarded as often as its sender wanted? Only
+// OPTIONS (and TRACE, which nobody gets an answer to) is bound to Max-Forwards.
+bool IsLastRecipient(const RequestHead& head);
 
 // Of a request: emit(name, value) for each field but Host and framing. `arena` holds what is put
 // together.
@@ -81,6 +89,7 @@ class ConnectionOptions {
 // The values of forwarding fields.
 std::string_view ForwardedFor(const UpstreamRequest& request, Arena& arena);
 std::string_view PortText(uint16_t port, Arena& arena);
+std::string_view OneLess(std::string_view max_forwards, Arena& arena);
 std::string_view ViaText(HttpVersion received, std::string_view pseudonym, Arena& arena);
 
 template <typename Emit>
@@ -95,7 +104,8 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
                   field.id == HeaderId::kProxy) {
       continue;
     }
-    emit(field.name, field.value);
+    const bool counts = field.id == HeaderId::kMaxForwards && head.method == Method::kOptions;
+    emit(field.name, counts ? OneLess(field.value, arena) : field.value);
   }
   const bool keep = request.peer_is_trusted;
   const auto set = [&](HeaderId id, std::string_view name, std::string_view value) {

@@ -417,3 +417,53 @@ def test_access_log_tells_what_happened(origin, gateway):
     assert record["attempts"] == 1
     assert record["bytes_in"] > 5 and record["bytes_out"] > 2
     assert set(record["t"]) == {"total", "connect", "ttfb", "upstream"}
+
+
+@pytest.mark.parametrize("target", ["/x", "*"])
+def test_options_that_may_go_no_further_is_answered_here(origin, gateway, target):
+    with RawClient(gateway.port) as client:
+        response = client.request("OPTIONS", target, headers=[("Max-Forwards", "0")])
+        assert (response.status, response.body) == (200, b"")
+        assert "OPTIONS" in response.value("Allow") and response.value("Content-Length") == "0"
+        assert client.get("/next").status == 200  # the connection goes on
+    assert [request.target for request in origin.requests] == ["/next"]
+    record = gateway.wait_for_access(2)[0]
+    assert (record["status"], record["reason"], record["attempts"]) == (200, "ok", 0)
+
+
+def test_options_counts_how_often_it_is_forwarded(origin, gateway):
+    with RawClient(gateway.port) as client:
+        for method, sent in (("OPTIONS", "10"), ("OPTIONS", "1"), ("GET", "0"), ("GET", "some")):
+            assert client.request(method, "/x", headers=[("Max-Forwards", sent)]).status == 200
+    assert [request.value("Max-Forwards") for request in origin.requests] == ["9", "0", "0", "some"]
+
+
+@pytest.mark.parametrize("values", [["-1"], ["1", "1"], [""], ["1x"], ["9" * 30]])
+def test_options_with_a_count_that_is_none_is_refused(origin, gateway, values):
+    with RawClient(gateway.port) as client:
+        response = client.request("OPTIONS", "/x", headers=[("Max-Forwards", each) for each in values])
+        assert response.status == 400
+    assert not origin.requests
+
+
+def test_a_request_that_has_been_here_before_is_refused(origin):
+    with Gateway({"gateway": {"via": "gw-1"}, "routes": [route(origin.port)]}) as gateway:
+        for via in (["1.1 gw-1"], ["1.0 other, HTTP/1.1  GW-1 (Sluice)"], ["1.1 a", "2.0 gw-1"]):
+            with RawClient(gateway.port) as client:
+                response = client.request("GET", "/x", headers=[("Via", each) for each in via])
+                assert response.status == 508
+                assert response.json()["reason"] == "loop_detected"
+        assert not origin.requests
+        with RawClient(gateway.port) as client:
+            for via in ("1.1 gw-10", "1.1 agw-1", "gw-1 other", "1.1 other (gw-1)"):
+                assert client.request("GET", "/x", headers=[("Via", via)]).status == 200
+
+
+def test_a_gateway_that_forwards_to_itself_notices():
+    with Gateway({"gateway": {"via": "me", "listen": ["127.0.0.1:$PORT"]}, "routes": [
+            {"id": "r", "uri": "/*", "upstream": {"type": "roundrobin", "nodes": [
+                {"host": "127.0.0.1", "port": 1, "weight": 1}]}}]}) as gateway:
+        assert gateway.reload({"gateway": {"via": "me"}, "routes": [route(gateway.port)]}).returncode == 0
+        with RawClient(gateway.port) as client:
+            assert client.get("/x").status == 508
+        assert len(gateway.wait_for_access(2)) == 2
