@@ -26,7 +26,7 @@ class StreamObserver {
   virtual void OnConnected(Status status) = 0;  // after Connect
   // After StartTls. On an error nothing can be sent any more, except plain text when the code is
   // kPlainHttp; close the stream.
-  virtual void OnSecured(Status) {}
+  virtual void OnSecured(Status) {}                  // NOLINT(performance-unnecessary-value-param)
   virtual void OnRead(std::string_view bytes) = 0;   // lent until the callback ends
   virtual void OnRelayed(uint64_t) {}                // RelayTo has moved that many bytes
   virtual void OnEof() = 0;                          // the peer sends no more; see is_truncated
@@ -75,7 +75,11 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   void ShutdownWrite();    // FIN after what is unsent
   void CloseAfterFlush();  // Close when everything has been given to the kernel
   void Close();            // drops what is unsent
-  void CloseWithReset();   // RST, for an abort that the peer must notice
+  // The end is a cut: inside TLS the peer is not told that all was sent.
+  void OmitTlsEnd() {
+    if (tls_ != nullptr) tls_->OmitClose();
+  }
+  void CloseWithReset();  // RST, for an abort that the peer must notice
   bool is_open() const { return state_ == State::kOpen; }
   bool is_closed() const { return state_ == State::kClosed; }
   // After OnEof: the connection ended without the word of TLS that all was sent, so that what came

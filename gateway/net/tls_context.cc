@@ -16,7 +16,7 @@ namespace sluice {
 namespace {
 
 // X25519 first: it is the fastest.
-constexpr const char* kGroups = "X25519:P-256:P-384";
+constexpr std::string_view kGroups = "X25519:P-256:P-384";
 
 Error Invalid(std::string detail) {
   return GatewayError(ErrorCode::kInvalidConfig, std::move(detail));
@@ -49,7 +49,8 @@ Result<SslCtxPtr> NewContext(const SSL_METHOD* method, const std::string& cipher
   SSL_CTX_set_options(context.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   SSL_CTX_set_max_proto_version(context.get(), TLS1_3_VERSION);
-  if (SSL_CTX_set1_groups_list(context.get(), kGroups) != 1) {
+  std::string groups(kGroups);
+  if (SSL_CTX_set1_groups_list(context.get(), groups.data()) != 1) {
     return Invalid("no key exchange groups: " + TakeTlsError());
   }
   SLUICE_TRY(SetCiphers(context.get(), ciphers));

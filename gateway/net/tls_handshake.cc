@@ -131,6 +131,7 @@ int TlsHandshake::OnServerName(SSL* ssl, int*, void*) {
 
 // RFC 7301 3.2: without a common protocol the handshake ends, which also keeps requests of other
 // protocols away from us.
+// NOLINTNEXTLINE(readability-function-size): the parameters are OpenSSL's
 int TlsHandshake::OnAlpn(SSL* ssl, const unsigned char** out, unsigned char* out_size,
                          const unsigned char* offered, unsigned offered_size, void*) {
   const std::string_view list(reinterpret_cast<const char*>(offered), offered_size);
@@ -166,6 +167,7 @@ int TlsHandshake::OnStatusRequest(SSL* ssl, void*) {
 }
 
 // Negative: an error; 0: no ticket, or one that nobody can open; 1: go on; 2: go on and renew it.
+// NOLINTNEXTLINE(readability-function-size): the parameters are OpenSSL's
 int TlsHandshake::OnTicket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                            EVP_MAC_CTX* mac, int sealing) {
   const TicketKeys& keys = *Session(ssl).server_context_->ticket_keys_;
@@ -196,6 +198,7 @@ int TlsHandshake::OnNewSession(SSL* ssl, SSL_SESSION* resumable) {
 }
 
 // Renegotiations and key updates cost us more than the peer; data in between shows good faith.
+// NOLINTNEXTLINE(readability-function-size): the parameters are OpenSSL's
 void TlsHandshake::OnRecord(int written, int, int type, const void* data, size_t size, SSL* ssl,
                             void*) {
   if (written != 0 || size == 0) return;

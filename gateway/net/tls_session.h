@@ -107,6 +107,7 @@ class TlsSession {
   void Seal(std::span<const iovec> pieces, TlsBuffers& buffers);  // precondition: secured
   void SealClose(TlsBuffers& buffers);  // close_notify, once, if the handshake is over
   bool close_is_sealed() const { return close_sealed_; }
+  void OmitClose() { close_sealed_ = true; }
   void OnEof();  // the connection has ended
 
   struct Records;  // how OpenSSL reads and writes

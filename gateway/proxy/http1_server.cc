@@ -208,7 +208,10 @@ void Http1Server::FinishResponse(const HeaderList& trailers) {
   Send("\r\n");
 }
 
-void Http1Server::AbortResponse() { CloseGracefully(); }
+void Http1Server::AbortResponse() {
+  stream_.OmitTlsEnd();
+  CloseGracefully();
+}
 
 void Http1Server::BeginTunnel(const ResponseHead& head) {
   in_tunnel_ = close_after_response_ = true;
@@ -333,7 +336,7 @@ void Http1Server::OnDeadline() {
       return OnSendDeadline();
     case Waiting::kNothing:
     case Waiting::kIdle:
-      return connection_.Close(ErrorCode::kNone);
+      return CloseGracefully();
   }
 }
 

@@ -4,6 +4,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import ssl
@@ -14,7 +15,7 @@ import time
 import pytest
 
 from support.gateway import TOP, Gateway, example, free_port, route, wait_for
-from support.origin import Origin, serve
+from support.origin import Origin, once, serve
 from support.raw import ConnectionEnded, RawClient
 from support.tls import Authority, TlsClient, TlsOrigin
 
@@ -83,7 +84,7 @@ def test_the_certificate_is_chosen_by_name(gateway, ca, name, subject):
         assert fetch(client, name).status == 200
 
 
-@pytest.mark.parametrize("name", ["unknown.test", "a.b.wild.test", "wild.test", None])
+@pytest.mark.parametrize("name", ["unknown.test", "a.b.wild.test", "wild.test", "127.0.0.1", None])
 def test_an_unknown_name_gets_the_default(gateway, ca, name):
     arguments = ["-servername", name] if name else ["-noservername"]
     assert "subject=CN = a.test" in s_client(gateway, *arguments)
@@ -476,6 +477,51 @@ def test_a_request_that_is_cut_off_is_not_forwarded_as_complete(origin, gateway,
         os.close(client.socket.detach())
     wait_for(lambda: origin.connections[0].socket.fileno() < 0 or not origin.requests, "the end")
     assert not origin.requests
+
+
+def read_all(port, ca, data):
+    """All that comes; an error when the end is not announced."""
+    context = ca.client()
+    context.options &= ~0x80  # SSL_OP_IGNORE_UNEXPECTED_EOF, which Python sets
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as plain:
+        with context.wrap_socket(plain, server_hostname="a.test",
+                                 suppress_ragged_eofs=False) as client:
+            client.sendall(data)
+            received = b""
+            while piece := client.recv(65536):
+                received += piece
+            return received
+
+
+@pytest.mark.parametrize("data", [
+    b"GET / HTTP/1.0\r\n\r\n", get("a.test", "/", "Connection: close"), get("a.test")],
+    ids=["HTTP/1.0", "close", "idle"])
+def test_the_end_is_announced(origin, ca, data):
+    with Gateway(config(origin, ca.ssl("a.test"), timeouts={"keepalive": "200ms"})) as gateway:
+        assert read_all(gateway.port, ca, data).endswith(b"\r\n\r\nok")
+
+
+def test_a_cut_response_does_not_look_complete(ca):
+    cut = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+    with Origin(once(cut, "close")) as origin, \
+            Gateway(config(origin, ca.ssl("a.test"))) as gateway:
+        with pytest.raises(ssl.SSLError, match="unexpected eof"):
+            read_all(gateway.port, ca, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_sslscan_finds_nothing_old(gateway):
+    if shutil.which("sslscan") is None:
+        pytest.skip("sslscan is not installed")
+    found = subprocess.run(["sslscan", "--no-colour", "--no-certificate",
+                            f"127.0.0.1:{gateway.port}"],
+                           capture_output=True, text=True, timeout=60).stdout
+    for line in ("TLSv1.0   disabled", "TLSv1.1   disabled", "TLSv1.2   enabled",
+                 "TLSv1.3   enabled", "Session renegotiation not supported"):
+        assert line in found
+    ciphers = re.findall(r"(?:Preferred|Accepted) +\S+ +\d+ bits +(\S+)", found)
+    assert len(ciphers) == 6
+    for cipher in ciphers:
+        assert re.fullmatch(r"(TLS_|ECDHE-ECDSA-).*(GCM|CHACHA20).*", cipher)
 
 
 def test_large_bodies_both_ways(ca):
