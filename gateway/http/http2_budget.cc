@@ -16,7 +16,7 @@ static_assert(kNames.back() == "acknowledge", "one name for each Http2Flood, in 
 std::string_view Http2FloodName(Http2Flood flood) { return kNames[static_cast<size_t>(flood)]; }
 
 // Far above what well-behaved peers do, and cheap to serve up to there.
-Http2FrameMeter::Http2FrameMeter(size_t preface) : skip_(preface) {
+Http2FrameMeter::Http2FrameMeter(size_t preface) : from_client_(preface > 0), skip_(preface) {
   Of(Http2Flood::kReset) = {200, 50};
   Of(Http2Flood::kContinuation) = {1000, 200};
   Of(Http2Flood::kPing) = {500, 50};
@@ -65,7 +65,9 @@ Http2Flood Http2FrameMeter::CountFrame(MonoTime now) {
     case 2:
       return Take(Http2Flood::kPriority, now);
     case 3:
-      return Take(Http2Flood::kReset, now);
+      // A server resets streams that we have opened, with reason when it answers early (RFC 9113
+      // 8.1): that costs what we spend ourselves.
+      return from_client_ ? Take(Http2Flood::kReset, now) : Http2Flood::kNone;
     case 4:
       return (header_[4] & kAck) != 0 ? Http2Flood::kNone : Take(Http2Flood::kSettings, now);
     case 6:

@@ -55,7 +55,7 @@ class RateBudget {
 
 class Http2FrameMeter {
  public:
-  // `preface`: bytes in front of the first frame.
+  // `preface`: bytes in front of the first frame; only clients send one.
   explicit Http2FrameMeter(size_t preface);
 
   // Counts the frames that begin in `bytes`, which follow those of the last call. Returns the first
@@ -85,6 +85,7 @@ class Http2FrameMeter {
   size_t length() const;
   RateBudget& Of(Http2Flood kind) { return budgets_[static_cast<size_t>(kind)]; }
 
+  const bool from_client_;
   std::array<RateBudget, static_cast<size_t>(Http2Flood::kCount)> budgets_;
   std::array<uint8_t, kHeaderSize> header_{};
   size_t header_size_ = 0;      // bytes of it that have come

@@ -136,6 +136,20 @@ def test_reset_of_a_post_is_not_tried_again():
         assert len(origin.connections) == 1
 
 
+def test_resets_after_early_answers_are_no_flood():
+    """RFC 9113 8.1: a server that has answered may reset the rest of the request with NO_ERROR."""
+    def answer(connection, stream, _):
+        connection.respond(stream, body=b"fine")
+        connection.h2.reset_stream(stream, h2.errors.ErrorCodes.NO_ERROR)
+        connection.flush()
+    with stage(answer) as (gateway, origin), RawClient(gateway.port) as client:
+        for _ in range(600):
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
+            assert client.read_response().status == 200
+            client.send(b"x")
+        assert len(origin.connections) == 1
+
+
 def test_reset_within_the_body_cuts_the_response():
     def answer(connection, stream, _):
         connection.h2.send_headers(stream, [(":status", "200")])

@@ -137,6 +137,7 @@ class H2Origin:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = H2Connection(self, sock)
             self.connections.append(connection)
             threading.Thread(target=connection.run, daemon=True).start()
