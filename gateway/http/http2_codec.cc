@@ -137,11 +137,12 @@ struct Http2Codec::Callbacks {
       return;
     }
     if (frame.hd.type != NGHTTP2_DATA && frame.hd.type != NGHTTP2_HEADERS) return;
-    const bool ended = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (!ended || codec.role_ == Role::kClient || stream.remote_ended_) return;
+    if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return;
+    stream.end_sent_ = true;
     // RFC 9113 8.1: the response is complete, and nobody wants the rest of the request.
-    nghttp2_submit_rst_stream(codec.session_.get(), NGHTTP2_FLAG_NONE, stream.id_,
-                              NGHTTP2_NO_ERROR);
+    if (codec.role_ == Role::kServer && (!stream.request_.websocket || stream.unwanted_)) {
+      codec.StopReceiving(stream);
+    }
   }
 
   // For example a head that is too large to be sent: the stream must not hang.
@@ -400,6 +401,12 @@ void Http2Codec::OnMessageEnd(Http2Stream& stream) {
         {.kind = Http2Event::Kind::kData, .stream = &stream, .data = {&stream.last_byte_, 1}});
   }
   if (!stream.rejected_) events_.push_back({.kind = Http2Event::Kind::kEnd, .stream = &stream});
+}
+
+void Http2Codec::StopReceiving(Http2Stream& stream) {
+  stream.unwanted_ = true;
+  if (!stream.end_sent_ || stream.remote_ended_ || stream.closed_) return;
+  nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, NGHTTP2_NO_ERROR);
 }
 
 void Http2Codec::OnPong(uint8_t mark) {

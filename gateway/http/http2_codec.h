@@ -110,6 +110,8 @@ class Http2Codec {
   void SubmitAbort(Http2Stream& stream);
   // Abandons the stream; kClosed follows when that has been sent.
   void Reset(Http2Stream& stream, Http2ErrorCode code);
+  // A tunnel is over: resets the stream when its end has been sent, if the peer has not ended it.
+  void StopReceiving(Http2Stream& stream);
   // Opens the windows by what came in kData and has been passed on. What is never consumed is given
   // back to the connection when the stream closes.
   void Consume(Http2Stream& stream, size_t count);

@@ -148,6 +148,14 @@ Status CheckHttp2Request(const Http2PseudoFields& pseudo, bool ended, RequestHea
   head.method = FindMethod(pseudo.method);
   SLUICE_TRY(ReadAuthority(pseudo, head));
   SLUICE_TRY(ReadTarget(pseudo, head));
+  // RFC 8441 5: what HTTP/1 asks for by GET and Upgrade. What follows the head is the tunnel.
+  head.websocket = pseudo.protocol == "websocket";
+  if (head.websocket) {
+    head.method = Method::kGet;
+    head.method_text = "GET";
+    head.body = {};
+    return {};
+  }
   SLUICE_ASSIGN_OR_RETURN(head.body, ReadFraming(head.fields, ended));
   if (ended && head.body.has_body()) {
     return Expected("the body that content-length announces",

@@ -141,6 +141,7 @@ void Http2Stream::Reset() {
   announced_ = rejected_ = malformed_ = head_done_ = remote_ended_ = local_ended_ = aborted_ =
       closed_ = false;
   touched_ = deferred_ = blocked_ = reset_by_owner_ = head_held_ = last_byte_held_ = false;
+  end_sent_ = unwanted_ = false;
   unconsumed_ = 0;
   received_ = sent_ = 0;
   owner_ = nullptr;

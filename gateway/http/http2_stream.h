@@ -110,6 +110,8 @@ class Http2Stream final : public ListNode<Http2Stream> {
   bool head_done_ = false;     // the final head has come
   bool remote_ended_ = false;  // END_STREAM has come
   bool local_ended_ = false;   // the owner has finished its message
+  bool end_sent_ = false;      // and that has left
+  bool unwanted_ = false;      // nobody waits for what the peer still sends
   bool aborted_ = false;       // the owner cannot
   bool closed_ = false;
   bool touched_ = false;   // has output that the callback's end must keep

@@ -49,6 +49,7 @@ struct RequestHead {
   HttpVersion version = HttpVersion::kHttp11;
   bool keep_alive = true;        // the client wants the connection kept
   bool expect_continue = false;  // Expect: 100-continue from an HTTP/1.1 client
+  bool websocket = false;        // extended CONNECT (RFC 8441), with GET as the method
   std::string_view method_text;
   std::string_view target;     // as received
   std::string_view scheme;     // of an absolute-form target, otherwise empty

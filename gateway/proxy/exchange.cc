@@ -160,6 +160,10 @@ void Exchange::RouteAndCall() {
   }
   if (route_->enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head))
     tunnel_.Ask();
+  if (view_.head->websocket && !tunnel_.is_asked()) {
+    return Reply(ClientError(ErrorCode::kMethodNotAllowed,
+                             "expected a route with enable_websocket and an HTTP/1 upstream"));
+  }
   call_.Start(active_->upstreams[index], *upstream_,
               match.has_timeout ? *route_->timeout : upstream_->timeout);
 }
@@ -286,6 +290,13 @@ void Exchange::ResumeResponse() {
 }
 
 void Exchange::OnResponseHead(ResponseHead& head) {
+  // RFC 8441 5: to this client a 2xx would say that the tunnel is open.
+  if (view_.head->websocket && head.status < 300) {
+    call_.End();
+    return OnCallFailed(
+        UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
+                      "expected 101 Switching Protocols, got " + std::to_string(head.status)));
+  }
   state_ = State::kRelaying;
   // The client may take bytes for a tunnel's that are none: they must not become a request.
   if (tunnel_.is_asked()) client_->CloseAfterResponse();

@@ -46,7 +46,7 @@ void Http2ServerStream::Begin(Http2Stream& stream, uint64_t number) {
   request_number_ = number;
   request_bytes_in_ = stream.bytes_received();
   response_bytes_out_ = 0;
-  paused_ = response_ended_ = false;
+  paused_ = response_ended_ = in_tunnel_ = false;
   unconsumed_ = 0;
   moved_ = 0;
   moved_at_ = server_.context_.loop.now();
@@ -57,6 +57,7 @@ void Http2ServerStream::OnEvent(const Http2Event& event) {
   if (event.kind == Http2Event::Kind::kClosed) return OnClosed(event.code);
   request_bytes_in_ = stream_->bytes_received();
   const size_t size = event.data.size();
+  if (HoldEarly(event)) return;
   if (exchange_ == nullptr) return server_.codec_.Consume(*stream_, size);
   switch (event.kind) {
     case Http2Event::Kind::kData:
@@ -78,6 +79,16 @@ void Http2ServerStream::OnEvent(const Http2Event& event) {
   }
 }
 
+// What a WebSocket client sends before its tunnel is open waits; its window bounds it.
+bool Http2ServerStream::HoldEarly(const Http2Event& event) {
+  if (!stream_->request().websocket || in_tunnel_ || exchange_ == nullptr) return false;
+  if (event.kind == Http2Event::Kind::kData) {
+    early_.Append(event.data);
+    return true;
+  }
+  return event.kind == Http2Event::Kind::kEnd;
+}
+
 void Http2ServerStream::OnClosed(Http2ErrorCode code) {
   // The rules that the codec enforces on a body: its length, its trailers.
   const bool malformed = code == Http2ErrorCode::kProtocolError;
@@ -85,6 +96,23 @@ void Http2ServerStream::OnClosed(Http2ErrorCode code) {
     exchange_->OnClientGone(malformed ? ErrorCode::kBadFraming : ErrorCode::kClientClosed);
   }
   server_.EndStream(*this);
+}
+
+// RFC 8441 5: HTTP/1 wants a key, whose answer ends here.
+void Http2ServerStream::AddWebSocketKey(RequestHead& head) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  constexpr size_t kDigitsOf16Bytes = 22;
+  const RequestId nonce = server_.context_.NextRequestId();
+  key_.fill('=');
+  uint64_t bits = nonce.high;
+  for (size_t i = 0; i < kDigitsOf16Bytes; ++i) {
+    if (i == kDigitsOf16Bytes / 2) bits = nonce.low;
+    key_[i] = kDigits[bits & 63];
+    bits >>= 6;
+  }
+  key_[kDigitsOf16Bytes - 1] = 'A';  // its last four bits stand for nothing
+  head.fields.Add("Sec-WebSocket-Key", {key_.data(), key_.size()});
 }
 
 void Http2ServerStream::SendContinue() {
@@ -164,6 +192,19 @@ void Http2ServerStream::BeginTunnel(const ResponseHead& head) {
                      });
   server_.codec_.SubmitResponse(*stream_, 200, fields, false);
   server_.AddOutput();
+  in_tunnel_ = true;
+  const Buffer early = std::exchange(early_, Buffer());
+  if (!early.empty()) {
+    exchange_->OnRequestData(early.view());
+    server_.context_.loop.FlushDirty();  // what was lent lies in `early`
+  }
+  if (exchange_ == nullptr) return;
+  if (paused_) {
+    unconsumed_ += early.size();
+  } else {
+    server_.codec_.Consume(*stream_, early.size());
+  }
+  if (stream_->remote_ended()) exchange_->OnRequestEnd(HeaderList());
 }
 
 void Http2ServerStream::ResumeRequestBody() {
@@ -175,6 +216,8 @@ void Http2ServerStream::ResumeRequestBody() {
 
 void Http2ServerStream::OnExchangeDone() {
   server_.context_.GiveExchange(std::move(exchange_));
+  early_.Clear();
+  if (stream_->request().websocket) server_.codec_.StopReceiving(*stream_);
   ResumeRequestBody();
 }
 
@@ -186,7 +229,8 @@ void Http2ServerStream::Abandon(ErrorCode reason) {
 
 void Http2ServerStream::OnTick(MonoTime now) {
   const bool sending = stream_->unsent() > 0;
-  const bool receiving = exchange_ != nullptr && !paused_ && !stream_->remote_ended();
+  const bool receiving = exchange_ != nullptr && !paused_ && !stream_->remote_ended() &&
+                         !stream_->request().websocket;  // a tunnel has its own clock
   const uint64_t moved = stream_->bytes_received() + stream_->bytes_sent();
   if (moved != std::exchange(moved_, moved) || !(sending || receiving)) {
     moved_at_ = now;
@@ -262,7 +306,10 @@ void Http2Server::BeginStream(const Http2Event& event) {
   stream.Begin(*event.stream, ++requests_);
   RequestHead& head = event.stream->request();
   if (event.kind == Http2Event::Kind::kHead) {
+    if (head.websocket) stream.AddWebSocketKey(head);
     stream.exchange_->Begin(stream, head);
+    // What follows is not a body.
+    if (head.websocket && stream.exchange_ != nullptr) stream.exchange_->OnRequestEnd(HeaderList());
   } else {
     stream.exchange_->Refuse(stream, head, event.stream->error());
   }
@@ -315,6 +362,7 @@ void Http2Server::OnEof() {
 void Http2Server::CloseGracefully() {
   OnLost(ErrorCode::kClientClosed);
   if (codec_.flood() != Http2Flood::kNone) {
+    ++context_.http2_floods;
     Log(LogLevel::kWarn, "client floods an HTTP/2 connection",
         {{"peer", connection_.peer_text()}, {"flood", Http2FloodName(codec_.flood())}});
   }

@@ -4,11 +4,13 @@
 // window. Timeouts are found by a slow tick, so that a request sets no timer.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 #include <vector>
 
+#include "gateway/base/buffer.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/http/http2_codec.h"
 #include "gateway/net/loop.h"
@@ -46,6 +48,8 @@ class Http2ServerStream final : public ExchangeClient, public ListNode<Http2Serv
 
   void Begin(Http2Stream& stream, uint64_t number);  // takes an exchange
   void OnEvent(const Http2Event& event);
+  bool HoldEarly(const Http2Event& event);
+  void AddWebSocketKey(RequestHead& head);
   void OnClosed(Http2ErrorCode code);
   void OnTick(MonoTime now);
   void Abandon(ErrorCode reason);  // the client does not get (the rest of) its response
@@ -55,7 +59,10 @@ class Http2ServerStream final : public ExchangeClient, public ListNode<Http2Serv
   std::unique_ptr<Exchange> exchange_;  // until it is done
   bool paused_ = false;
   bool response_ended_ = false;  // with its head
-  size_t unconsumed_ = 0;        // of the request body, passed on while paused
+  bool in_tunnel_ = false;
+  std::array<char, 24> key_{};  // Sec-WebSocket-Key, as long as the request's head
+  Buffer early_;                // came before the tunnel was open
+  size_t unconsumed_ = 0;       // of the request body, passed on while paused
   // What had moved when the tick last saw progress.
   uint64_t moved_ = 0;
   MonoTime moved_at_{};

@@ -368,8 +368,7 @@ void Http2Upstream::KeepOutput() {
 
 void Http2Upstream::SendOutput() {
   if (state_ == State::kConnecting) return;
-  while (state_ != State::kClosing && stream_.unsent() < Stream::kHighWatermark &&
-         codec_.has_output()) {
+  while (state_ != State::kClosing && !blocked_ && codec_.has_output()) {
     for (const std::string_view piece : codec_.Pull(context_.loop.scratch(), kPullSize)) {
       stream_.Send(piece);
     }
@@ -384,7 +383,10 @@ void Http2Upstream::CloseIfDone() {
   if (state_ == State::kRetired && channels_.empty() && codec_.open_streams() == 0) Close();
 }
 
-void Http2Upstream::OnWritable() { context_.loop.AddOutput(*this); }
+void Http2Upstream::OnWritable() {
+  blocked_ = false;
+  context_.loop.AddOutput(*this);
+}
 
 void Http2Upstream::OnEof() { FailAll(ErrorCode::kUpstreamClosed, "closed the connection"); }
 

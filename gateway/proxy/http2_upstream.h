@@ -86,7 +86,7 @@ class Http2Upstream final : public StreamObserver,
   void OnRead(std::string_view bytes) override;
   void OnEof() override;
   void OnStreamError(int error_number) override;
-  void OnBlocked() override {}
+  void OnBlocked() override { blocked_ = true; }
   void OnWritable() override;
   void OnClosed() override;
   void OnDeadline() override;
@@ -130,7 +130,8 @@ class Http2Upstream final : public StreamObserver,
   Deadline deadline_;
   const Settings settings_;
   State state_ = State::kConnecting;
-  bool pinged_ = false;  // and nothing has come since
+  bool blocked_ = false;  // the socket is full
+  bool pinged_ = false;   // and nothing has come since
   uint32_t requests_ = 0;
   size_t lent_ = 0;  // body bytes since the callback began
   std::vector<Http2Field> fields_;

@@ -38,7 +38,9 @@ uint64_t Mix(uint64_t value) {
 }  // namespace
 
 ProxyContext::ProxyContext(Loop& event_loop, uint32_t index)
-    : loop(event_loop), worker_index(index), id_state_(RandomSeed(index)) {}
+    : loop(event_loop), worker_index(index), id_state_(RandomSeed(index)) {
+  http2_limits.extended_connect = true;
+}
 
 ProxyContext::~ProxyContext() = default;
 

@@ -91,6 +91,7 @@ class ProxyContext {
   uint64_t connections_open = 0;
   uint64_t connections_accepted = 0;
   uint64_t requests = 0;
+  uint64_t http2_floods = 0;
   IntrusiveList<ClientConnection, ActiveTag> clients;
   IntrusiveList<ClientConnection, IdleTag> idle_clients;  // longest idle first
   IntrusiveList<UpstreamSocket, ActiveTag> upstream_connections;

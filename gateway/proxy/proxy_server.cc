@@ -227,7 +227,8 @@ ProxyServer::Stats ProxyServer::stats() const {
   const ProxyContext& context = core_->context;
   return {.connections_active = context.connections_open,
           .connections_accepted = context.connections_accepted,
-          .requests = context.requests};
+          .requests = context.requests,
+          .http2_floods = context.http2_floods};
 }
 
 }  // namespace sluice

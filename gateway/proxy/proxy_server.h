@@ -22,6 +22,7 @@ class ProxyServer {
     uint64_t connections_active = 0;
     uint64_t connections_accepted = 0;
     uint64_t requests = 0;
+    uint64_t http2_floods = 0;  // connections ended with ENHANCE_YOUR_CALM
   };
 
   // `worker_index` seeds what must differ between workers (balancer phase, request ids).

@@ -21,6 +21,7 @@ bool HasMember(const HeaderList& fields, HeaderId id, std::string_view member) {
 // RFC 6455 4.1; RFC 9110 7.8: an Upgrade of an HTTP/1.0 client, or one that Connection does not
 // name, has no meaning.
 bool Tunnel::IsAskedFor(const RequestHead& head) {
+  if (head.websocket) return true;
   return head.method == Method::kGet && head.version == HttpVersion::kHttp11 &&
          !head.body.has_body() && HasMember(head.fields, HeaderId::kUpgrade, "websocket") &&
          HasMember(head.fields, HeaderId::kConnection, "upgrade");

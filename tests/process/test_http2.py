@@ -1,6 +1,7 @@
 """HTTP/2 clients of the gateway: requests, bodies, trailers, flow control, timeouts, drain."""
 # ctest: timeout=240
 
+import base64
 import json
 import signal
 import subprocess
@@ -202,6 +203,125 @@ def test_refuses_connect(origin, client):  # RFC 9113 8.5
     stream = client.start([(":method", "CONNECT"), (":authority", "a.test:80")], end=False)
     assert client.finish(stream).status == 405
     assert not origin.connections
+
+
+# --- WebSocket by extended CONNECT (RFC 8441) ---------------------------------------------------
+
+
+def websocket(path="/chat"):
+    return [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
+            (":authority", "a.test"), (":path", path), ("sec-websocket-version", "13"),
+            ("sec-websocket-protocol", "x")]
+
+
+SWITCH = (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+          b"Sec-WebSocket-Accept: abc\r\nSec-WebSocket-Protocol: x\r\n\r\n")
+
+
+@pytest.fixture
+def tunnels(origin):
+    settings = config(origin.port)
+    settings["routes"][0]["enable_websocket"] = True
+    with Gateway(settings) as running, Http2Client(running.port) as client:
+        assert client.settings[SettingsFrame.ENABLE_CONNECT_PROTOCOL] == 1
+        yield running, client
+
+
+def test_a_websocket_goes_through(origin, tunnels):
+    gateway, client = tunnels
+    release = threading.Event()
+    heads = []
+
+    def script(connection):
+        heads.append(connection.read_head())
+        release.wait(20)
+        connection.send(SWITCH + b"hello ")
+        while connection._take(4) != b"done":
+            connection.send(b"pong")
+        connection.send(b"bye")
+    origin.script = script
+    stream = client.start(websocket(), end=False)
+    client.data(stream, b"ping")  # before the tunnel is open
+    client.ping()
+    assert client.response(stream).status is None
+    release.set()
+    response = client.response(stream)
+    client.wait_for(lambda: response.body == b"hello pong")
+    assert response.status == 200
+    assert [name for name, _ in response.headers] == ["sec-websocket-protocol"]
+    client.data(stream, b"done", end=True)
+    assert client.finish(stream).body == b"hello pongbye"
+    (head,) = heads
+    assert (head.method, head.target) == ("GET", "/chat")
+    assert head.value("Upgrade") == "websocket"
+    assert head.value("Connection").lower() == "upgrade"
+    assert len(base64.b64decode(head.value("Sec-WebSocket-Key"), validate=True)) == 16
+    assert head.value("sec-websocket-protocol") == "x"
+    assert connection_is_left(client)
+    (record, *_) = gateway.wait_for_access(1)
+    assert record["status"] == 101
+
+
+def connection_is_left(client):
+    return client.ping() == b"12345678" and not client.goaways
+
+
+def test_the_upstream_ends_a_websocket_first(origin, tunnels):
+    _, client = tunnels
+
+    def script(connection):
+        connection.read_head()
+        connection.send(SWITCH + b"bye")
+        connection.finish_sending()
+        assert connection._take(5) == b"later"
+    origin.script = script
+    stream = client.start(websocket(), end=False)
+    response = client.finish(stream)
+    assert (response.body, response.reset) == (b"bye", None)
+    client.data(stream, b"later", end=True)
+    assert connection_is_left(client)
+    assert response.reset is None
+
+
+def test_a_reset_ends_a_websocket(origin, tunnels):
+    _, client = tunnels
+    gone = threading.Event()
+
+    def script(connection):
+        connection.read_head()
+        connection.send(SWITCH)
+        connection.wait_for_close()
+        gone.set()
+    origin.script = script
+    stream = client.start(websocket(), end=False)
+    client.wait_for(lambda: client.response(stream).status == 200)
+    client.reset(stream)
+    assert gone.wait(20)
+
+
+@pytest.mark.parametrize("answer, status", [
+    (b"200 OK", 502),  # which would look like an open tunnel
+    (b"403 Forbidden", 403)])
+def test_an_answer_that_opens_no_tunnel(origin, tunnels, answer, status):
+    _, client = tunnels
+    origin.script = once(reply(answer, b"Content-Length: 2\r\n", b"no"))
+    stream = client.start(websocket(), end=False)
+    response = client.finish(stream)
+    assert response.status == status
+    client.wait_for(lambda: response.reset is not None)
+    assert response.reset == NO_ERROR
+    assert connection_is_left(client)
+
+
+def test_no_websocket_without_the_switch(origin, client):
+    assert client.finish(client.start(websocket(), end=False)).status == 405
+    assert not origin.connections
+
+
+def test_no_other_protocol(origin, tunnels):
+    _, client = tunnels
+    fields = [(name, "other" if name == ":protocol" else value) for name, value in websocket()]
+    assert client.finish(client.start(fields, end=False)).status == 405
 
 
 # --- ends that come early -----------------------------------------------------------------------

@@ -247,8 +247,9 @@ MALFORMED = [
     ("row54 8.3.2 a pseudo-header field of responses", [(":status", "200"), *request()]),
     ("row54 8441 :protocol without CONNECT", [(":protocol", "websocket"), *request()]),
     ("row55 8.5 CONNECT with :path", having(":method", "CONNECT")),
-    ("row55 8441 extended CONNECT that is not offered",
-     [(":protocol", "websocket"), *having(":method", "CONNECT")]),
+    ("row55 8441 extended CONNECT without :path",
+     [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
+      (":authority", "a.test")]),
 ]
 
 

@@ -463,8 +463,8 @@ TEST(Http2CodecTest, OffersExtendedConnectWhenAsked) {  // RFC 8441
                           {":path", "/chat"},
                           {":authority", "a.test"}},
                          frames::kEndHeaders));
-  EXPECT_EQ(server.Events(), (Strings{"head 1 CONNECT a.test /chat host=a.test"}));
-  EXPECT_EQ(server.stream(1)->protocol(), "websocket");
+  EXPECT_EQ(server.Events(), (Strings{"head 1 GET a.test /chat host=a.test"}));
+  EXPECT_TRUE(server.stream(1)->request().websocket);
 }
 
 TEST(Http2CodecTest, JoinsCookieCrumbs) {  // RFC 9113 8.2.3
