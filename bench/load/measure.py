@@ -19,13 +19,15 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk is told to send."""
+    """What wrk, or h2load for HTTP/2, is told to send."""
 
     path: str
     connections: int = 64
     headers: tuple = ()
     script: str = ""
     handshakes: str = ""  # by `openssl s_time` instead: "new" or "reuse", one at a time
+    streams: int = 0  # HTTP/2 with so many on each connection
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,22 @@ def run_wrk(server, load, seconds):
     return requests, errors
 
 
+def run_h2load(server, load, seconds):
+    scheme = "https" if load.tls else "http"
+    command = ["taskset", "-c", str(LOAD_CPU), "h2load", "-t", "1", "-c", str(load.connections),
+               "-m", str(load.streams), "-D", str(seconds), "--groups=X25519",
+               f"{scheme}://127.0.0.1:{server.port}{load.path}"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True,
+                            timeout=seconds + 60).stdout
+    failed, errored, timeout = map(int, re.search(
+        r"(\d+) failed, (\d+) errored, (\d+) timeout", output).groups())
+    good, *bad = map(int, re.search(
+        r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output).groups())
+    if good == 0:
+        raise RuntimeError(f"no request was answered:\n{output}")
+    return good, failed + errored + timeout + sum(bad)
+
+
 def wait_until_idle(pids):
     """Until the CPU time of `pids` stands still: it is exact only then."""
     before = cpu_nanoseconds(pids)
@@ -109,7 +127,8 @@ def under_load(server, load, seconds):
     pids = server.pids()
     cpu_before, softirq_before = wait_until_idle(pids), cpu_nanoseconds(softirq)
     line_before, begin = cpu_line(), time.monotonic()
-    requests, errors = run_wrk(server, load, seconds)
+    run = run_h2load if load.streams else run_wrk
+    requests, errors = run(server, load, seconds)
     wall = time.monotonic() - begin
     line_after = cpu_line()
     cpu = wait_until_idle(pids) - cpu_before

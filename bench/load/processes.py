@@ -90,15 +90,18 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended at its start:\n{self.output()}")
-            try:
-                with self.connect(timeout=2) as client:
-                    client.sendall(b"GET /small HTTP/1.1\r\nHost: ready\r\nConnection: close\r\n\r\n")
-                    if client.recv(12).endswith(b" 200"):
-                        return
-            except OSError:
-                pass
+            if self.is_ready():
+                return
             time.sleep(0.02)
         raise RuntimeError(f"{self.name} does not answer 200 on port {self.port}:\n{self.output()}")
+
+    def is_ready(self):
+        try:
+            with self.connect(timeout=2) as client:
+                client.sendall(b"GET /small HTTP/1.1\r\nHost: ready\r\nConnection: close\r\n\r\n")
+                return client.recv(12).endswith(b" 200")
+        except OSError:
+            return False
 
     def output(self):
         with open(os.path.join(self.directory, "output.log"), errors="replace") as log:

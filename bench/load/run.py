@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 
 from measure import (Load, MallocCounter, exact_connections, exact_requests, memory_with_idle,
                      syscalls_per_request, under_load)
+import http2_servers
 from servers import Haproxy, Nginx, NginxLargeBuffers, Origin, Sluice, Tls
 
 ROUTES = 10_000
@@ -63,6 +64,12 @@ end
                             Load("/small", handshakes="reuse"), 1.05, PAIR, "TLSv1.2"),
         "1m-buffers": Work("1 MB reply, nginx with 64 KB buffers", Load("/1m"), None,
                            ("nginx 64k", "haproxy", "sluice")),
+        "h2": Work("h2c to HTTP/1, 16 streams on each of 16 connections",
+                   Load("/small", connections=16, streams=16), 0.60,
+                   ("nginx h2", "haproxy h2", "nghttpx h2", "sluice h2")),
+        "h2-tls": Work("h2 over TLS 1.3 to HTTP/1, 16 streams on each of 16 connections",
+                       Load("/small", connections=16, streams=16, tls=True), 0.60,
+                       ("nginx h2 tls", "haproxy h2 tls", "nghttpx h2 tls", "sluice h2 tls")),
     }
 
 
@@ -73,7 +80,7 @@ def start_server(name, root, origin, sluice, environment=None, **settings):
         "haproxy": lambda: Haproxy(root, origin, **settings),
         "sluice": lambda: Sluice(root, origin, sluice, **settings),
         "sluice 10k": lambda: Sluice(root, origin, sluice, routes=ROUTES),
-    }[name]()
+    }.get(name, lambda: http2_servers.make(name, root, origin, sluice))()
     try:
         return made.start(environment)
     except BaseException:
@@ -165,7 +172,8 @@ def ratio_text(entry):
 
 def print_work(result):
     servers = result["servers"]
-    ours = next((name for name in ("sluice 10k", "sluice") if name in servers), None)
+    ours = next((name for name in reversed(servers) if name.startswith("sluice")), None)
+    haproxy = next((name for name in servers if name.startswith("haproxy")), None)
     target = "-" if result["target"] is None else f"{result['target']:.2f}"
     verdict = ""
     if ours and result["target"] is not None:
@@ -173,10 +181,14 @@ def print_work(result):
         verdict = "met" if over <= 0 else f"missed by {over:.0%}"
     print(f"| {result['title']} | {target} "
           f"| {ratio_text(servers[ours]) if ours else '-'} "
-          f"| {ratio_text(servers['haproxy']) if 'haproxy' in servers else '-'} "
+          f"| {ratio_text(servers[haproxy]) if haproxy else '-'} "
           f"| {' / '.join(f'''{entry['cpu_us']:.2f}''' for entry in servers.values())} "
           f"| {' / '.join(f'''{entry['utilisation']:.0%}''' for entry in servers.values())} "
           f"| {verdict} |", flush=True)
+    nghttpx = next((name for name in servers if name.startswith("nghttpx")), None)
+    if ours and nghttpx:
+        over = servers[ours]["cpu_us"] / servers[nghttpx]["cpu_us"]
+        print(f"    nghttpx / nginx {ratio_text(servers[nghttpx])}, Sluice / nghttpx {over:.2f}")
     for remark in result["remarks"]:
         print(f"    {remark}", flush=True)
 
