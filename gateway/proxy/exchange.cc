@@ -244,7 +244,7 @@ void Exchange::OnInformational(ResponseHead& head) {
 }
 
 void Exchange::OnSwitchingProtocols(const ResponseHead& head) {
-  Status status = Tunnel::CheckAnswer(head);
+  Status status = Tunnel::CheckAnswer(*view_.head, head);
   if (!tunnel_.is_asked()) {
     status = UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
                            "expected no 101 Switching Protocols, as no upgrade was asked for");

@@ -112,7 +112,15 @@ void Http2ServerStream::AddWebSocketKey(RequestHead& head) {
     bits >>= 6;
   }
   key_[kDigitsOf16Bytes - 1] = 'A';  // its last four bits stand for nothing
-  head.fields.Add("Sec-WebSocket-Key", {key_.data(), key_.size()});
+  constexpr std::string_view kName = "Sec-WebSocket-Key";
+  if (head.fields.Find(kName) != nullptr) {  // the client's own means nothing here
+    HeaderList others;
+    for (const HeaderField& field : head.fields) {
+      if (!EqualsIgnoreCase(field.name, kName)) others.Add(field);
+    }
+    head.fields = std::move(others);
+  }
+  head.fields.Add(kName, {key_.data(), key_.size()});
 }
 
 void Http2ServerStream::SendContinue() {

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "gateway/base/text.h"
+#include "gateway/http/excerpt.h"
+#include "gateway/net/websocket_accept.h"
 
 namespace sluice {
 namespace {
@@ -14,6 +16,11 @@ bool HasMember(const HeaderList& fields, HeaderId id, std::string_view member) {
   return std::any_of(fields.begin(), fields.end(), [&](const HeaderField& field) {
     return field.id == id && ListContains(field.value, member);
   });
+}
+
+Error NoWebSocket(std::string expected, std::string_view got) {
+  return UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
+                       "expected a 101 with " + std::move(expected) + ", got " + Excerpt(got));
 }
 
 }  // namespace
@@ -27,16 +34,22 @@ bool Tunnel::IsAskedFor(const RequestHead& head) {
          HasMember(head.fields, HeaderId::kConnection, "upgrade");
 }
 
-Status Tunnel::CheckAnswer(const ResponseHead& head) {
-  if (head.fields.Count(HeaderId::kUpgrade) == 1 &&
-      EqualsIgnoreCase(head.fields.Value(HeaderId::kUpgrade), "websocket") &&
-      HasMember(head.fields, HeaderId::kConnection, "upgrade")) {
-    return {};
+Status Tunnel::CheckAnswer(const RequestHead& request, const ResponseHead& answer) {
+  const HeaderList& fields = answer.fields;
+  const std::string_view upgrade = fields.Value(HeaderId::kUpgrade);
+  if (fields.Count(HeaderId::kUpgrade) != 1 || !EqualsIgnoreCase(upgrade, "websocket")) {
+    return NoWebSocket("\"Upgrade: websocket\"", upgrade);
   }
-  return UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
-                       "expected a 101 with \"Upgrade: websocket\" and \"Connection: upgrade\", "
-                       "got Upgrade \"" +
-                           std::string(head.fields.Value(HeaderId::kUpgrade)) + "\"");
+  if (!HasMember(fields, HeaderId::kConnection, "upgrade")) {
+    return NoWebSocket("\"Connection: upgrade\"", fields.Value(HeaderId::kConnection));
+  }
+  if (!request.websocket) return {};
+  const HeaderField* key = request.fields.Find("Sec-WebSocket-Key");
+  const HeaderField* accept = fields.Find("Sec-WebSocket-Accept");
+  const std::string expected = WebSocketAccept(key == nullptr ? std::string_view() : key->value);
+  const std::string_view got = accept == nullptr ? std::string_view() : accept->value;
+  if (got == expected) return {};
+  return NoWebSocket("\"Sec-WebSocket-Accept: " + expected + "\"", got);
 }
 
 void Tunnel::Open(Duration idle) {

@@ -33,8 +33,9 @@ class Tunnel final : public Deadline::Observer {
   // Does this request ask for a WebSocket? With a body it does not: where the body ends and the
   // tunnel begins would be a matter of opinion.
   static bool IsAskedFor(const RequestHead& head);
-  // Does this 101 open a WebSocket?
-  static Status CheckAnswer(const ResponseHead& head);
+  // Does this 101 open a WebSocket? An HTTP/1 client compares the answer to its key by itself; that
+  // to a key which we made for an HTTP/2 client is compared here (RFC 6455 4.1).
+  static Status CheckAnswer(const RequestHead& request, const ResponseHead& answer);
 
   void Ask() { state_ = State::kAsked; }
   void Open(Duration idle);

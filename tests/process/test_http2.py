@@ -2,6 +2,7 @@
 # ctest: timeout=240
 
 import base64
+import hashlib
 import json
 import signal
 import subprocess
@@ -214,8 +215,13 @@ def websocket(path="/chat"):
             ("sec-websocket-protocol", "x")]
 
 
-SWITCH = (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-          b"Sec-WebSocket-Accept: abc\r\nSec-WebSocket-Protocol: x\r\n\r\n")
+def switch(head, accept=None):
+    """The 101 that opens the tunnel; `accept`: another answer to the key."""
+    key = head.value("Sec-WebSocket-Key").encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    if accept is None:
+        accept = base64.b64encode(hashlib.sha1(key).digest())
+    return (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: x\r\n\r\n" % accept)
 
 
 @pytest.fixture
@@ -235,7 +241,7 @@ def test_a_websocket_goes_through(origin, tunnels):
     def script(connection):
         heads.append(connection.read_head())
         release.wait(20)
-        connection.send(SWITCH + b"hello ")
+        connection.send(switch(heads[0]) + b"hello ")
         while connection._take(4) != b"done":
             connection.send(b"pong")
         connection.send(b"bye")
@@ -270,8 +276,7 @@ def test_the_upstream_ends_a_websocket_first(origin, tunnels):
     _, client = tunnels
 
     def script(connection):
-        connection.read_head()
-        connection.send(SWITCH + b"bye")
+        connection.send(switch(connection.read_head()) + b"bye")
         connection.finish_sending()
         assert connection._take(5) == b"later"
     origin.script = script
@@ -288,8 +293,7 @@ def test_a_reset_ends_a_websocket(origin, tunnels):
     gone = threading.Event()
 
     def script(connection):
-        connection.read_head()
-        connection.send(SWITCH)
+        connection.send(switch(connection.read_head()))
         connection.wait_for_close()
         gone.set()
     origin.script = script
@@ -311,6 +315,41 @@ def test_an_answer_that_opens_no_tunnel(origin, tunnels, answer, status):
     client.wait_for(lambda: response.reset is not None)
     assert response.reset == NO_ERROR
     assert connection_is_left(client)
+
+
+@pytest.mark.parametrize("accept", [b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", b"abc", b""])
+def test_a_101_must_answer_the_key(origin, tunnels, accept):  # RFC 6455 4.1
+    gateway, client = tunnels
+
+    def script(connection):
+        connection.send(switch(connection.read_head(), accept) + b"not for the client")
+        connection.wait_for_close()
+    origin.script = script
+    stream = client.start(websocket(), end=False)
+    response = client.finish(stream)
+    assert response.status == 502
+    assert b"not for the client" not in response.body
+    (record,) = gateway.wait_for_access(1)
+    assert (record["status"], record["reason"]) == (502, "invalid_response")
+    wait_for(lambda: "Sec-WebSocket-Accept" in gateway.log, "the reason in the error log")
+
+
+def test_a_key_of_the_client_is_not_passed_on(origin, tunnels):  # RFC 8441 5
+    _, client = tunnels
+    keys = []
+
+    def script(connection):
+        head = connection.read_head()
+        keys.extend(head.values("Sec-WebSocket-Key"))
+        connection.send(switch(head))
+        connection.wait_for_close()
+    origin.script = script
+    fields = [*websocket(), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")]
+    stream = client.start(fields, end=False)
+    client.wait_for(lambda: client.response(stream).status is not None)
+    assert client.response(stream).status == 200
+    assert len(keys) == 1 and keys[0] != "dGhlIHNhbXBsZSBub25jZQ=="
+    client.data(stream, b"", end=True)
 
 
 def test_no_websocket_without_the_switch(origin, client):

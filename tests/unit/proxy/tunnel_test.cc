@@ -45,14 +45,29 @@ TEST(TunnelTest, KnowsWhoAsks) {
   EXPECT_FALSE(Tunnel::IsAskedFor(head));
 }
 
+Status Check(const ResponseHead& answer) { return Tunnel::CheckAnswer(Upgrade(), answer); }
+
 TEST(TunnelTest, ChecksTheAnswer) {
-  EXPECT_TRUE(Tunnel::CheckAnswer(Answer("websocket", "Upgrade")).has_value());
-  EXPECT_TRUE(Tunnel::CheckAnswer(Answer("WebSocket", "x, upgrade")).has_value());
-  EXPECT_FALSE(Tunnel::CheckAnswer(Answer("websocket, h2c", "Upgrade")).has_value());
-  EXPECT_FALSE(Tunnel::CheckAnswer(Answer("h2c", "Upgrade")).has_value());
-  EXPECT_FALSE(Tunnel::CheckAnswer(Answer("", "Upgrade")).has_value());
-  EXPECT_FALSE(Tunnel::CheckAnswer(Answer("websocket", "")).has_value());
-  EXPECT_EQ(Tunnel::CheckAnswer(Answer("", "")).error().code, ErrorCode::kInvalidResponse);
+  EXPECT_TRUE(Check(Answer("websocket", "Upgrade")).has_value());
+  EXPECT_TRUE(Check(Answer("WebSocket", "x, upgrade")).has_value());
+  EXPECT_FALSE(Check(Answer("websocket, h2c", "Upgrade")).has_value());
+  EXPECT_FALSE(Check(Answer("h2c", "Upgrade")).has_value());
+  EXPECT_FALSE(Check(Answer("", "Upgrade")).has_value());
+  EXPECT_FALSE(Check(Answer("websocket", "")).has_value());
+  EXPECT_EQ(Check(Answer("", "")).error().code, ErrorCode::kInvalidResponse);
+}
+
+TEST(TunnelTest, ComparesTheAnswerToAKeyOfOurs) {
+  RequestHead request = Upgrade();
+  request.fields.Add("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+  ResponseHead answer = Answer("websocket", "Upgrade");
+  EXPECT_TRUE(Tunnel::CheckAnswer(request, answer).has_value());
+  request.websocket = true;
+  EXPECT_FALSE(Tunnel::CheckAnswer(request, answer).has_value());
+  answer.fields.Add("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+  EXPECT_TRUE(Tunnel::CheckAnswer(request, answer).has_value());
+  request.fields.Clear();
+  EXPECT_FALSE(Tunnel::CheckAnswer(request, answer).has_value());
 }
 
 class IdleCount final : public Tunnel::Observer {
