@@ -216,6 +216,10 @@ void ClientConnection::BeginDrain() {
   protocol_ != nullptr ? protocol_->BeginDrain() : SetDeadline(kDrainGrace);
 }
 
+void ClientConnection::End(ErrorCode reason) {
+  if (protocol_ == nullptr || !protocol_->EndTunnels(reason)) Close(reason);
+}
+
 void ClientConnection::Close(ErrorCode reason) {
   if (std::exchange(closing_, true)) return;
   if (protocol_ != nullptr) protocol_->OnLost(reason);

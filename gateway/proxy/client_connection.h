@@ -56,6 +56,8 @@ class ClientConnection final : public StreamObserver,
 
   void BeginDrain();             // from the server: no further request after those under way
   void Close(ErrorCode reason);  // at once; `reason` is logged for the exchanges under way
+  // The same, but whose tunnels can be ended in order closes by itself when that is sent.
+  void End(ErrorCode reason);
 
   void OnConnected(Status) override {}
   void OnSecured(Status status) override;

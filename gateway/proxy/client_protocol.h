@@ -17,8 +17,10 @@ class ClientProtocol {
   virtual void OnEof() = 0;
   virtual void OnBlocked() = 0;
   virtual void OnWritable() = 0;
-  virtual void OnDeadline() = 0;              // the one set by ClientConnection::SetDeadline
-  virtual void BeginDrain() = 0;              // no further request after those under way
+  virtual void OnDeadline() = 0;  // the one set by ClientConnection::SetDeadline
+  virtual void BeginDrain() = 0;  // no further request after those under way
+  // Ends the tunnels in order, and with them the connection, soon. False: there are none.
+  virtual bool EndTunnels(ErrorCode reason) = 0;
   virtual void OnLost(ErrorCode reason) = 0;  // the connection closes now: end what is under way
 };
 

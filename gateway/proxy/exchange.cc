@@ -215,7 +215,7 @@ void Exchange::OnRequestEnd(const HeaderList& trailers) {
     if (!client.is_serving(*this)) return;  // refused, and given back
     call_.SendBody(view_.form_body);
   }
-  if (state_ == State::kTunnel) return EndTunnel(Tunnel::Side::kClient);
+  if (state_ == State::kTunnel) return OnTunnelSideEnd(Tunnel::Side::kClient);
   if (state_ == State::kCalling || state_ == State::kRelaying) call_.FinishBody(trailers);
 }
 
@@ -263,20 +263,25 @@ void Exchange::OnSwitchingProtocols(const ResponseHead& head) {
 
 void Exchange::OnTunnelEnd() {
   client_->FinishResponse(HeaderList());
-  EndTunnel(Tunnel::Side::kUpstream);
+  OnTunnelSideEnd(Tunnel::Side::kUpstream);
 }
 
-void Exchange::EndTunnel(Tunnel::Side side) {
+void Exchange::OnTunnelSideEnd(Tunnel::Side side) {
   if (side == Tunnel::Side::kClient) call_.FinishBody(HeaderList());
   if (!tunnel_.End(side)) return;
   call_.EndTunnel();
   Finish(ErrorCode::kNone);
 }
 
-void Exchange::OnTunnelIdle() {
+bool Exchange::EndTunnel(ErrorCode reason) {
+  if (state_ != State::kTunnel) return false;
+  if (const std::string_view goodbye = tunnel_.Goodbye(); !goodbye.empty()) {
+    client_->SendResponseData(goodbye);
+  }
   client_->FinishResponse(HeaderList());
   call_.EndTunnel();
-  Finish(ErrorCode::kTunnelIdle);
+  Finish(reason);
+  return true;
 }
 
 void Exchange::PauseResponse() {
@@ -306,7 +311,7 @@ void Exchange::OnResponseHead(ResponseHead& head) {
 }
 
 void Exchange::OnResponseData(std::string_view bytes) {
-  tunnel_.OnBytes();
+  tunnel_.OnUpstreamBytes(bytes);
   body_bytes_out_ += bytes.size();
   client_->SendResponseData(bytes);
 }

@@ -50,6 +50,9 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void OnRequestEnd(const HeaderList& trailers);
   void OnRequestFailed(const Error& error);  // the body is malformed, too slow, or too large
   void OnClientGone(ErrorCode reason);
+  // Ends a tunnel in order: the client is told, in WebSocket's words if possible. False: it is
+  // none.
+  bool EndTunnel(ErrorCode reason);
   void PauseResponse();
   void ResumeResponse();
 
@@ -64,7 +67,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void PauseRequestBody();
   void ResumeRequestBody();
 
-  void OnTunnelIdle() override;
+  void OnTunnelIdle() override { EndTunnel(ErrorCode::kTunnelIdle); }
 
   void Reset();  // ready for the next request; called when it is given back
 
@@ -91,7 +94,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   bool NeedsFormBody() const;
   void RouteAndCall();
   void OnSwitchingProtocols(const ResponseHead& head);
-  void EndTunnel(Tunnel::Side side);
+  void OnTunnelSideEnd(Tunnel::Side side);
   void AnswerOptions();
   void Reply(const Error& error);
   void ReplyInGrpc(const Error& error);

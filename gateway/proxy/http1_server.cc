@@ -355,6 +355,10 @@ void Http1Server::BeginDrain() {
   }
 }
 
+bool Http1Server::EndTunnels(ErrorCode reason) {
+  return state_ == State::kServing && exchange_->EndTunnel(reason);
+}
+
 void Http1Server::OnLost(ErrorCode reason) {
   if (state_ == State::kServing) {
     state_ = State::kClosing;

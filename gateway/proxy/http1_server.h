@@ -48,6 +48,7 @@ class Http1Server final : public ClientProtocol, public ExchangeClient {
   void OnWritable() override;
   void OnDeadline() override;
   void BeginDrain() override;
+  bool EndTunnels(ErrorCode reason) override;
   void OnLost(ErrorCode reason) override;
 
  private:

@@ -433,14 +433,33 @@ void Http2Server::BeginDrain() {
   connection_.SetDeadline(ClientConnection::kDrainGrace);
 }
 
-void Http2Server::OnLost(ErrorCode reason) {
-  if (std::exchange(closing_, true)) return;
-  ListNode<OutputSource>::Unlink();
-  connection_.MarkBusy();
+bool Http2Server::EndTunnels(ErrorCode reason) {
+  bool any = false;
+  for (Http2ServerStream* stream = streams_.front(); stream != nullptr;
+       stream = streams_.Next(*stream)) {
+    if (stream->exchange_ != nullptr && stream->exchange_->EndTunnel(reason)) any = true;
+  }
+  if (!any || closing_) return any;
+  SendOutput();  // nothing leaves behind the GOAWAY
+  if (closing_) return true;
+  EndExchanges(reason);
+  codec_.Terminate(Http2ErrorCode::kNoError);
+  AddOutput();
+  return true;
+}
+
+void Http2Server::EndExchanges(ErrorCode reason) {
   for (Http2ServerStream* stream = streams_.front(); stream != nullptr;
        stream = streams_.Next(*stream)) {
     if (stream->exchange_ != nullptr) stream->exchange_->OnClientGone(reason);
   }
+}
+
+void Http2Server::OnLost(ErrorCode reason) {
+  if (std::exchange(closing_, true)) return;
+  ListNode<OutputSource>::Unlink();
+  connection_.MarkBusy();
+  EndExchanges(reason);
 }
 
 }  // namespace sluice

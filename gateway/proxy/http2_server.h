@@ -80,6 +80,7 @@ class Http2Server final : public ClientProtocol, public OutputSource {
   void OnWritable() override;
   void OnDeadline() override;
   void BeginDrain() override;
+  bool EndTunnels(ErrorCode reason) override;
   void OnLost(ErrorCode reason) override;
 
   void OnCallbackEnd() override;
@@ -93,6 +94,7 @@ class Http2Server final : public ClientProtocol, public OutputSource {
   void BeginStream(const Http2Event& event);
   void EndStream(Http2ServerStream& stream);
   void SendOutput();
+  void EndExchanges(ErrorCode reason);
   void CloseGracefully();
   Duration TickPeriod() const;
   bool HasTimedOut(MonoTime now);  // the connection as a whole

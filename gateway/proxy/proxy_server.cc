@@ -9,6 +9,7 @@
 #include "gateway/base/log.h"
 #include "gateway/net/listener.h"
 #include "gateway/net/resolver.h"
+#include "gateway/net/watchers.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/proxy_context.h"
@@ -35,7 +36,7 @@ struct OpenListener {
 
 struct ProxyServer::Core final : Deadline::Observer {
   Core(Loop& loop, uint32_t worker_index)
-      : context(loop, worker_index), log_flush(loop.deadlines(), *this) {
+      : context(loop, worker_index), log_flush(loop.deadlines(), *this), goodbye(loop) {
     context.on_connection_closed = [this] { OnConnectionClosed(); };
     log_flush.Set(loop.now() + kLogFlushInterval);
   }
@@ -53,10 +54,18 @@ struct ProxyServer::Core final : Deadline::Observer {
   void UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active);
   void StartResolver();
   void CloseUpstreams();
+  template <typename Visit>
+  void ForEachClient(Visit visit) {
+    for (ClientConnection* client = context.clients.front(); client != nullptr;
+         client = context.clients.Next(*client)) {
+      visit(*client);
+    }
+  }
 
   std::unique_ptr<Resolver> resolver;  // made when the first node is a name; outlives the upstreams
   ProxyContext context;
   Deadline log_flush;
+  Timer goodbye;
   std::map<std::string, std::shared_ptr<UpstreamState>> upstreams;
   std::vector<std::unique_ptr<OpenListener>> listeners;
   bool accepting_paused = false;
@@ -194,10 +203,7 @@ void ProxyServer::Drain(std::function<void()> done) {
   for (const auto& listener : core.listeners) listener->socket->AcceptQueued();
   core.listeners.clear();
   core.accepting_paused = false;
-  for (ClientConnection* client = core.context.clients.front(); client != nullptr;
-       client = core.context.clients.Next(*client)) {
-    client->BeginDrain();
-  }
+  core.ForEachClient([](ClientConnection& client) { client.BeginDrain(); });
   core.on_drained = std::move(done);
   if (core.context.clients.empty()) {
     core.context.loop.Post([&core] { core.OnConnectionClosed(); });
@@ -216,11 +222,12 @@ void ProxyServer::CloseAll() {
   Core& core = *core_;
   core.listeners.clear();
   core.accepting_paused = false;
-  for (ClientConnection* client = core.context.clients.front(); client != nullptr;
-       client = core.context.clients.Next(*client)) {
-    client->Close(ErrorCode::kDraining);
-  }
+  core.ForEachClient([](ClientConnection& client) { client.End(ErrorCode::kDraining); });
+  core.context.loop.FlushDirty();
   core.CloseUpstreams();
+  core.goodbye.Start(kGoodbyeTime, [&core] {
+    core.ForEachClient([](ClientConnection& client) { client.Close(ErrorCode::kDraining); });
+  });
 }
 
 ProxyServer::Stats ProxyServer::stats() const {

@@ -18,6 +18,8 @@ namespace sluice {
 
 class ProxyServer {
  public:
+  static constexpr Duration kGoodbyeTime = milliseconds(500);
+
   struct Stats {
     uint64_t connections_active = 0;
     uint64_t connections_accepted = 0;
@@ -45,7 +47,7 @@ class ProxyServer {
   // Stops accepting, announces the close on every connection (Connection: close), closes idle ones,
   // and calls `done` once when the last exchange is over.
   void Drain(std::function<void()> done);
-  // Ends every connection at once.
+  // Ends every connection at once, but gives tunnels kGoodbyeTime for their last words.
   void CloseAll();
 
   Stats stats() const;

@@ -61,6 +61,7 @@ void Tunnel::Open(Duration idle) {
 void Tunnel::Close() {
   state_ = State::kClosed;
   blocked_ = ended_ = 0;
+  frames_ = WebSocketFrames();
   deadline_.Cancel();
 }
 
@@ -68,6 +69,11 @@ void Tunnel::SetBlocked(Side side, bool blocked) {
   const auto bit = static_cast<uint8_t>(side);
   blocked_ = static_cast<uint8_t>(blocked ? blocked_ | bit : blocked_ & ~bit);
   UpdateDeadline();
+}
+
+std::string_view Tunnel::Goodbye() const {
+  const bool upstream_ended = (ended_ & static_cast<uint8_t>(Side::kUpstream)) != 0;
+  return frames_.may_add() && !upstream_ended ? WebSocketFrames::kGoingAway : std::string_view();
 }
 
 bool Tunnel::End(Side side) {

@@ -8,9 +8,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "gateway/base/result.h"
 #include "gateway/http/message.h"
+#include "gateway/http/websocket_frames.h"
 #include "gateway/net/loop.h"
 
 namespace sluice {
@@ -46,7 +48,16 @@ class Tunnel final : public Deadline::Observer {
   // Whatever goes through says that it is not idle, and whoever does not take what is sent to it
   // stops the clock: its own time limit counts then. These do nothing unless it is open.
   void OnBytes() { UpdateDeadline(); }
+  void OnUpstreamBytes(std::string_view bytes) {
+    if (state_ != State::kOpen) return;
+    frames_.Skip(bytes);
+    UpdateDeadline();
+  }
   void SetBlocked(Side side, bool blocked);
+
+  // What tells the client that we end the tunnel, behind all that the upstream has sent; empty when
+  // that is not possible, because the upstream is in the middle of a frame or has closed.
+  std::string_view Goodbye() const;
 
   // That side sends no more. True: both have ended.
   bool End(Side side);
@@ -65,6 +76,7 @@ class Tunnel final : public Deadline::Observer {
   State state_ = State::kClosed;
   uint8_t blocked_ = 0;  // sets of Side
   uint8_t ended_ = 0;
+  WebSocketFrames frames_;  // from the upstream; of spliced bytes we would know nothing
 };
 
 }  // namespace sluice

@@ -317,6 +317,35 @@ def test_an_answer_that_opens_no_tunnel(origin, tunnels, answer, status):
     assert connection_is_left(client)
 
 
+@pytest.mark.parametrize("end", ["idle", "shutdown"])
+def test_a_websocket_that_the_gateway_ends_is_told_so(origin, end):  # RFC 6455 7.4.1
+    settings = config(origin.port, timeouts={"shutdown": "500ms"})
+    settings["routes"][0]["enable_websocket"] = True
+    if end == "idle":
+        settings["routes"][0]["upstream"]["timeout"] = {"connect": 5, "send": 5, "read": 0.5}
+
+    def script(connection):
+        connection.send(switch(connection.read_head()) + b"\x81\x02ab")
+        connection.wait_for_close()
+    origin.script = script
+    with Gateway(settings) as gateway, Http2Client(gateway.port) as client:
+        stream = client.start(websocket(), end=False)
+        response = client.response(stream)
+        client.wait_for(lambda: response.body)
+        if end == "shutdown":
+            gateway.signal(signal.SIGTERM)
+        assert client.finish(stream).body == b"\x81\x02ab\x88\x02\x03\xe9"
+        assert response.reset is None
+        if end == "idle":
+            assert connection_is_left(client)
+        else:
+            assert client.wait_for_end().error_code == NO_ERROR
+            assert gateway.process.wait(20) == 0
+            gateway.process = None
+        (record,) = gateway.wait_for_access(1)
+        assert record["reason"] == {"idle": "tunnel_idle", "shutdown": "draining"}[end]
+
+
 @pytest.mark.parametrize("accept", [b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", b"abc", b""])
 def test_a_101_must_answer_the_key(origin, tunnels, accept):  # RFC 6455 4.1
     gateway, client = tunnels

@@ -22,6 +22,7 @@ UPGRADE = (b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: 
            b"Sec-WebSocket-Protocol: chat\r\n\r\n")
 SWITCHING = (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
              b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n")
+GOING_AWAY = b"\x88\x02\x03\xe9"  # Close, 1001
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 NOT_SPECIAL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -505,10 +506,42 @@ def test_a_silent_tunnel_is_closed_after_the_read_timeout():
     timeout = {"connect": 5, "send": 5, "read": 0.3}
     with tunnel_origin(talk) as origin, Gateway(config(origin.port, timeout=timeout)) as gateway:
         with open_tunnel(gateway) as client:
-            assert client.read_to_end() == b""
+            assert client.read_to_end() == GOING_AWAY
             assert closed.wait(60)
         record = gateway.wait_for_access(1)[0]
         assert (record["status"], record["reason"]) == (101, "tunnel_idle")
+
+
+@pytest.mark.parametrize("sent, goodbye", [
+    (b"\x81\x02ab", GOING_AWAY), (b"\x01\x02ab\x89\x00", GOING_AWAY),  # in a message, not in a frame
+    (b"\x81", b""), (b"\x81\x02a", b""), (b"\x82\x7e\x00", b""), (b"\x82\x7f" + bytes(7), b""),
+    (b"\x88\x02\x03\xe8", b"")], ids=["a frame", "fragment and ping", "half a header", "half a payload",
+                                      "half a length", "half a long length", "closed already"])
+def test_a_silent_tunnel_is_told_so_only_between_frames(sent, goodbye):
+    def talk(connection):
+        connection.send(sent).wait_for_close()
+
+    timeout = {"connect": 5, "send": 5, "read": 0.3}
+    with tunnel_origin(talk) as origin, Gateway(config(origin.port, timeout=timeout)) as gateway:
+        with open_tunnel(gateway) as client:
+            assert client.read_to_end() == sent + goodbye
+
+
+def test_a_real_client_learns_that_its_socket_was_idle():
+    async def run(port):
+        async with connect(port) as ws:
+            for size in SIZES:
+                await ws.send(os.urandom(size))
+                await ws.recv()
+            with pytest.raises(websockets.ConnectionClosed):
+                await ws.recv()
+            assert ws.close_code == 1001
+
+    timeout = {"connect": 5, "send": 5, "read": 1}
+    with WebSocketServer() as server:
+        with Gateway(config(server.port, timeout=timeout)) as gateway:
+            asyncio.run(run(gateway.port))
+            assert gateway.wait_for_access(1)[0]["reason"] == "tunnel_idle"
 
 
 @pytest.mark.parametrize("talker", ["client", "upstream"])
@@ -561,10 +594,31 @@ def test_the_shutdown_timeout_ends_open_sockets():
         gateway = Gateway(config(origin.port, timeouts={"shutdown": "500ms"}))
         with open_tunnel(gateway) as client:
             gateway.signal(signal.SIGTERM)
-            assert client.read_to_end() == b""
-        assert gateway.process.wait(timeout=30) == 0
+            assert client.read_to_end() == GOING_AWAY
+            assert gateway.process.wait(timeout=30) == 0  # though the client's side is still open
         assert "time to drain is over" in gateway.log
+        assert "it did not end when told" not in gateway.log
         assert gateway.access_log()[0]["reason"] == "draining"
+        gateway.process = None
+        gateway.check_log()
+        gateway.__exit__(None)
+
+
+def test_real_clients_learn_that_the_gateway_goes_away():
+    count = 50
+    with WebSocketServer() as server:
+        gateway = Gateway(config(server.port, timeouts={"shutdown": "500ms"}), workers=2)
+
+        async def run():
+            sockets = [await connect(gateway.port) for _ in range(count)]
+            gateway.signal(signal.SIGTERM)
+            await asyncio.gather(*(ws.wait_closed() for ws in sockets))
+            assert {ws.close_code for ws in sockets} == {1001}
+
+        asyncio.run(run())
+        assert gateway.process.wait(timeout=30) == 0
+        assert {record["reason"] for record in gateway.access_log()} == {"draining"}
+        assert "it did not end when told" not in gateway.log
         gateway.process = None
         gateway.check_log()
         gateway.__exit__(None)
