@@ -5,7 +5,6 @@
 
 #include "gateway/base/json_writer.h"
 #include "gateway/base/log.h"
-#include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
 namespace sluice {
@@ -28,10 +27,12 @@ struct Reload::Loaded {
   std::string path;
   PathOrigin origin;
   std::shared_ptr<const conf::Config> committed;
+  std::shared_ptr<const TlsResources> committed_tls;
   uint64_t revision = 0;
 
   conf::Diagnostics diagnostics;
   std::shared_ptr<const conf::Config> config;  // null: see diagnostics
+  std::shared_ptr<const TlsResources> tls;
   std::string settings;
   UniqueFd document;
   ConfigDiff diff;
@@ -99,6 +100,7 @@ void Reload::Begin() {
   loaded->path = config_path_;
   loaded->origin = origin_;
   loaded->committed = committed_;
+  loaded->committed_tls = committed_tls_;
   loaded->revision = next_revision_;
   loaded_ = loaded;
   std::weak_ptr<Loaded> wanted = loaded;
@@ -126,7 +128,8 @@ void Reload::Load(Loaded& loaded) {
     return;
   }
   if (Snapshot::Make(config, loaded.revision, loaded.diagnostics) == nullptr) return;
-  if (TlsResources::Make(*config, nullptr, nullptr, loaded.diagnostics) == nullptr) return;
+  loaded.tls = TlsResources::Make(*config, nullptr, loaded.committed_tls.get(), loaded.diagnostics);
+  if (loaded.tls == nullptr) return;
   const auto settings = ProcessSettings::Make(*config, loaded.origin);
   const auto now = ProcessSettings::Make(*loaded.committed, loaded.origin);
   for (const std::string_view key : RestartNeeded(now, settings)) {
@@ -196,6 +199,7 @@ void Reload::OnRefused(uint64_t revision, bool retry, const std::string& text) {
 void Reload::OnCommitted(uint64_t revision) {
   if (phase_ != Phase::kCommitting || revision != loaded_->revision) return;
   committed_ = loaded_->config;
+  committed_tls_ = loaded_->tls;
   revision_ = revision;
   SetLogLevel(committed_->gateway.error_log.level);
   since_ = WallNow();

@@ -21,6 +21,7 @@
 #include "gateway/control/messages.h"
 #include "gateway/control/process_settings.h"
 #include "gateway/net/loop.h"
+#include "gateway/proxy/tls_resources.h"
 
 namespace sluice {
 
@@ -84,6 +85,7 @@ class Reload {
   const PathOrigin origin_;
   const Observer observer_;
   std::shared_ptr<const conf::Config> committed_;
+  std::shared_ptr<const TlsResources> committed_tls_;  // as rehearsed; null before a reload
   uint64_t revision_;
   uint64_t next_revision_;
   Phase phase_ = Phase::kIdle;

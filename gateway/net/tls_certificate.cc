@@ -5,6 +5,7 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -95,6 +96,13 @@ std::string TakeTlsError() {
   char text[256];
   ERR_error_string_n(code, text, sizeof(text));
   return text;
+}
+
+std::string Sha256(std::string_view text) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr);
+  return {reinterpret_cast<char*>(digest), size};
 }
 
 Result<TlsCertificate> TlsCertificate::Make(std::string_view pem) {

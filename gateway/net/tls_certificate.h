@@ -18,6 +18,9 @@ namespace sluice {
 // The oldest error that OpenSSL has queued, in its words, and clears the queue.
 std::string TakeTlsError();
 
+// SHA-256, 32 bytes: to compare settings by without keeping them.
+std::string Sha256(std::string_view text);
+
 class TlsCertificate {
  public:
   // `pem`: the certificate itself, then the intermediate ones.

@@ -71,13 +71,6 @@ Status UseCertificate(SSL_CTX* context, const TlsCertificate& certificate) {
   return {};
 }
 
-std::string Sha256(std::string_view text) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned size = 0;
-  EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr);
-  return {reinterpret_cast<char*>(digest), size};
-}
-
 std::string VerificationName(const TlsClientVerification& client) {
   std::string text = std::to_string(client.depth) + (client.optional ? " optional" : " required");
   for (const X509Ptr& authority : client.trust->authorities()) {
@@ -128,32 +121,10 @@ bool TlsIdentity::Covers(std::string_view host) const {
   });
 }
 
-Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::Make(
-    TlsServerConfig config, std::shared_ptr<const TicketKeys> ticket_keys) {
-  SLUICE_CHECK(ticket_keys != nullptr);
-  auto out = std::shared_ptr<TlsServerContext>(new TlsServerContext());
-  out->ticket_keys_ = std::move(ticket_keys);
-  out->reject_unknown_ = config.reject_unknown;
-  for (TlsIdentityConfig& identity : config.identities) {
-    const std::string id = identity.id;
-    const Status added = out->AddIdentity(std::move(identity), config.ciphers);
-    if (!added.has_value()) return Invalid("certificate \"" + id + "\": " + added.error().detail);
-  }
-  for (const auto& identity : out->identities_) {
-    if (identity->id() == config.default_id) out->fallback_ = identity.get();
-  }
-  if (!config.default_id.empty() && out->fallback_ == nullptr) {
-    return Invalid("the default certificate \"" + config.default_id + "\" does not exist");
-  }
-  if (out->identities_.empty()) return Invalid("expected at least one certificate");
-  if (out->fallback_ == nullptr) {
-    const auto any = out->by_name_.find("*");
-    out->fallback_ = any == out->by_name_.end() ? out->identities_.front().get() : any->second;
-  }
-  return std::shared_ptr<const TlsServerContext>(std::move(out));
-}
+namespace {
 
-Status TlsServerContext::Check(const TlsIdentityConfig& identity) {
+// Its certificates are complete and of different kinds.
+Status Check(const TlsIdentityConfig& identity) {
   if (identity.certificates.empty()) return Invalid("expected at least one certificate");
   if (!identity.tls12 && !identity.tls13) return Invalid("expected at least one protocol");
   std::set<std::string> kinds;
@@ -168,10 +139,12 @@ Status TlsServerContext::Check(const TlsIdentityConfig& identity) {
   return {};
 }
 
-Status TlsServerContext::AddIdentity(TlsIdentityConfig config, const std::string& ciphers) {
+}  // namespace
+
+Result<std::shared_ptr<const TlsIdentity>> TlsIdentity::Make(TlsIdentityConfig config) {
   SLUICE_TRY(Check(config));
-  auto identity = std::make_unique<TlsIdentity>();
-  SLUICE_ASSIGN_OR_RETURN(identity->context_, NewContext(TLS_server_method(), ciphers));
+  auto identity = std::shared_ptr<TlsIdentity>(new TlsIdentity());
+  SLUICE_ASSIGN_OR_RETURN(identity->context_, NewContext(TLS_server_method(), config.ciphers));
   SSL_CTX* context = identity->context_.get();
   SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   // Sessions live in tickets only, which any worker can open.
@@ -184,7 +157,6 @@ Status TlsServerContext::AddIdentity(TlsIdentityConfig config, const std::string
     SLUICE_TRY(UseCertificate(context, certificate));
   }
   if (config.client) {
-    verifies_clients_ = true;
     identity->verification_ = VerificationName(*config.client);
     SLUICE_TRY(SetVerification(context, *config.client));
   }
@@ -194,14 +166,35 @@ Status TlsServerContext::AddIdentity(TlsIdentityConfig config, const std::string
     return Invalid("no session context: " + TakeTlsError());
   }
   TlsHandshake::SetServerCallbacks(context);
-  for (const std::string& name : config.names) {
-    if (!by_name_.emplace(name, identity.get()).second) {
-      return Invalid("the name " + name + " is there twice");
-    }
-  }
   identity->config_ = std::move(config);
-  identities_.push_back(std::move(identity));
-  return {};
+  return std::shared_ptr<const TlsIdentity>(std::move(identity));
+}
+
+Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::Make(
+    TlsServerConfig config, std::shared_ptr<const TicketKeys> ticket_keys) {
+  SLUICE_CHECK(ticket_keys != nullptr);
+  if (config.identities.empty()) return Invalid("expected at least one certificate");
+  auto out = std::shared_ptr<TlsServerContext>(new TlsServerContext());
+  out->ticket_keys_ = std::move(ticket_keys);
+  out->reject_unknown_ = config.reject_unknown;
+  out->identities_ = std::move(config.identities);
+  for (const auto& identity : out->identities_) {
+    for (const std::string& name : identity->config_.names) {
+      if (out->by_name_.emplace(name, identity.get()).second) continue;
+      return Invalid("certificate \"" + identity->id() + "\": the name " + name +
+                     " is there twice");
+    }
+    if (identity->verifies_client()) out->verifies_clients_ = true;
+    if (identity->id() == config.default_id) out->fallback_ = identity.get();
+  }
+  if (!config.default_id.empty() && out->fallback_ == nullptr) {
+    return Invalid("the default certificate \"" + config.default_id + "\" does not exist");
+  }
+  if (out->fallback_ == nullptr) {
+    const auto any = out->by_name_.find("*");
+    out->fallback_ = any == out->by_name_.end() ? out->identities_.front().get() : any->second;
+  }
+  return std::shared_ptr<const TlsServerContext>(std::move(out));
 }
 
 const TlsIdentity* TlsServerContext::Find(std::string_view name) const {

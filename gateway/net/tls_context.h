@@ -45,11 +45,16 @@ struct TlsIdentityConfig {
   std::optional<TlsClientVerification> client;
   bool tls12 = true;
   bool tls13 = true;
+  std::string ciphers{kDefaultTlsCiphers};
 };
 
+// Made once for each state of its configuration: contexts of later revisions share it.
 class TlsIdentity {
  public:
+  static Result<std::shared_ptr<const TlsIdentity>> Make(TlsIdentityConfig config);
+
   const std::string& id() const { return config_.id; }
+  const std::vector<TlsCertificate>& certificates() const { return config_.certificates; }
   bool verifies_client() const { return config_.client.has_value(); }
   bool verification_is_optional() const { return config_.client && config_.client->optional; }
   // Whether requests for `host` (lower case, without port) may come over a connection to this one.
@@ -61,25 +66,23 @@ class TlsIdentity {
   friend class TlsServerContext;
   friend class TlsHandshake;
 
+  TlsIdentity() = default;
+
   TlsIdentityConfig config_;
   SslCtxPtr context_;
   std::string verification_;
 };
 
 struct TlsServerConfig {
-  std::vector<TlsIdentityConfig> identities;  // at least one; no name twice
-  std::string default_id;                     // empty: the one named "*", or the first
-  bool reject_unknown = false;                // a client that names none of them is sent away
-  std::string ciphers{kDefaultTlsCiphers};
+  std::vector<std::shared_ptr<const TlsIdentity>> identities;  // at least one; no name twice
+  std::string default_id;       // empty: the one named "*", or the first
+  bool reject_unknown = false;  // a client that names none of them is sent away
 };
 
 class TlsServerContext {
  public:
   static Result<std::shared_ptr<const TlsServerContext>> Make(
       TlsServerConfig config, std::shared_ptr<const TicketKeys> ticket_keys);
-
-  // What can be said of an identity alone: its certificates are complete and of different kinds.
-  static Status Check(const TlsIdentityConfig& identity);
 
   // By the name that a client sent, or a request's host; null: nobody has it.
   const TlsIdentity* Find(std::string_view name) const;
@@ -90,9 +93,8 @@ class TlsServerContext {
   friend class TlsHandshake;
 
   TlsServerContext() = default;
-  Status AddIdentity(TlsIdentityConfig config, const std::string& ciphers);
 
-  std::vector<std::unique_ptr<TlsIdentity>> identities_;
+  std::vector<std::shared_ptr<const TlsIdentity>> identities_;
   std::unordered_map<std::string, const TlsIdentity*> by_name_;
   const TlsIdentity* fallback_ = nullptr;
   bool reject_unknown_ = false;

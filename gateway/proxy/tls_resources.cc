@@ -6,6 +6,40 @@
 #include <utility>
 
 namespace sluice {
+namespace {
+
+// A digest of texts, each with its size in front, so that no two lists look the same.
+class Settings {
+ public:
+  Settings& Add(std::string_view text) {
+    text_ += std::to_string(text.size()) + ':';
+    text_ += text;
+    return *this;
+  }
+  Settings& Add(bool value) { return Add(std::string_view(value ? "1" : "0")); }
+  std::string Digest() const { return Sha256(text_); }
+
+ private:
+  std::string text_;
+};
+
+// Everything that a host is made of.
+std::string SettingsOf(const conf::SslConfig& ssl, const std::string& ciphers) {
+  Settings settings;
+  settings.Add(ssl.id).Add(ciphers).Add(ssl.protocols.tls12).Add(ssl.protocols.tls13);
+  settings.Add(std::to_string(ssl.snis.size()));
+  for (const std::string& name : ssl.snis) settings.Add(name);
+  for (const conf::SslConfig::Pair& pair : ssl.pairs) {
+    settings.Add(pair.cert.text).Add(pair.key.text).Add(pair.ocsp.text);
+  }
+  if (ssl.client) {
+    settings.Add("client").Add(ssl.client->ca.text).Add(std::to_string(ssl.client->depth));
+    for (const conf::PemText& pattern : ssl.client->skip_mtls_uri_regex) settings.Add(pattern.text);
+  }
+  return settings.Digest();
+}
+
+}  // namespace
 
 // Reads what the configuration has as text; each mistake is reported where it stands. A mistake in
 // a private key is reported at its certificate, so that no excerpt shows the key.
@@ -26,8 +60,10 @@ class TlsResources::Builder {
   }
   std::optional<TlsCertificate> ReadPair(const conf::PemText& cert, const conf::PemText& key,
                                          const conf::PemText* ocsp);
-  std::optional<TlsIdentityConfig> ReadIdentity(const conf::SslConfig& ssl);
-  bool ReadPatterns(const conf::SslConfig& ssl);
+  void WarnOf(const conf::PemText& cert, const TlsCertificate& certificate);
+  bool ReadPatterns(const conf::SslConfig& ssl, Host& host);
+  std::shared_ptr<const Host> ReadHost(const conf::SslConfig& ssl, const std::string& ciphers);
+  std::shared_ptr<const Host> FindHost(const conf::SslConfig& ssl, const std::string& ciphers);
   Trust ReadTrust(const conf::PemText& ca);
   Trust SystemTrust(const conf::UpstreamTlsConfig& tls);
   std::shared_ptr<const TlsClientContext> MakeClient(const conf::UpstreamTlsConfig& tls,
@@ -59,9 +95,12 @@ std::optional<TlsCertificate> TlsResources::Builder::ReadPair(const conf::PemTex
       return std::nullopt;
     }
   }
-  const std::string problem = certificate->ValidityProblem(std::time(nullptr));
-  if (!problem.empty()) out_.warnings_.push_back(cert.path + ": the certificate " + problem);
   return std::move(*certificate);
+}
+
+void TlsResources::Builder::WarnOf(const conf::PemText& cert, const TlsCertificate& certificate) {
+  const std::string problem = certificate.ValidityProblem(std::time(nullptr));
+  if (!problem.empty()) out_.warnings_.push_back(cert.path + ": the certificate " + problem);
 }
 
 TlsResources::Builder::Trust TlsResources::Builder::ReadTrust(const conf::PemText& ca) {
@@ -88,12 +127,12 @@ TlsResources::Builder::Trust TlsResources::Builder::SystemTrust(
   return system_;
 }
 
-bool TlsResources::Builder::ReadPatterns(const conf::SslConfig& ssl) {
+bool TlsResources::Builder::ReadPatterns(const conf::SslConfig& ssl, Host& host) {
   bool good = true;
   for (const conf::PemText& pattern : ssl.client->skip_mtls_uri_regex) {
     auto regex = Regex::Make(pattern.text, Regex::Case::kSensitive);
     if (regex.has_value()) {
-      out_.skip_patterns_[ssl.id].push_back(std::move(*regex));
+      host.skip_patterns.push_back(std::move(*regex));
     } else {
       Fail(pattern, regex.error());
       good = false;
@@ -102,12 +141,16 @@ bool TlsResources::Builder::ReadPatterns(const conf::SslConfig& ssl) {
   return good;
 }
 
-std::optional<TlsIdentityConfig> TlsResources::Builder::ReadIdentity(const conf::SslConfig& ssl) {
+// Null when it was refused.
+std::shared_ptr<const TlsResources::Host> TlsResources::Builder::ReadHost(
+    const conf::SslConfig& ssl, const std::string& ciphers) {
+  Host host;
   TlsIdentityConfig identity;
   identity.id = ssl.id;
   identity.names = ssl.snis;
   identity.tls12 = ssl.protocols.tls12;
   identity.tls13 = ssl.protocols.tls13;
+  identity.ciphers = ciphers;
   for (const conf::SslConfig::Pair& pair : ssl.pairs) {
     auto certificate = ReadPair(pair.cert, pair.key, &pair.ocsp);
     if (certificate) identity.certificates.push_back(std::move(*certificate));
@@ -116,17 +159,37 @@ std::optional<TlsIdentityConfig> TlsResources::Builder::ReadIdentity(const conf:
   if (ssl.client) {
     TlsClientVerification client{ReadTrust(ssl.client->ca), ssl.client->depth,
                                  !ssl.client->skip_mtls_uri_regex.empty()};
-    good = client.trust != nullptr && ReadPatterns(ssl) && good;
+    good = client.trust != nullptr && ReadPatterns(ssl, host) && good;
     identity.client = std::move(client);
   }
-  // Alone first, for an error with its place.
-  if (good) {
-    if (const Status status = TlsServerContext::Check(identity); !status.has_value()) {
-      diagnostics_.Add(ssl.position, ssl.path, status.error().detail);
-      return std::nullopt;
+  if (!good) return nullptr;
+  auto made = TlsIdentity::Make(std::move(identity));
+  if (!made.has_value()) {
+    diagnostics_.Add(ssl.position, ssl.path, made.error().detail);
+    return nullptr;
+  }
+  host.identity = std::move(*made);
+  return std::make_shared<const Host>(std::move(host));
+}
+
+// As in the previous revision, if nothing of it has changed.
+std::shared_ptr<const TlsResources::Host> TlsResources::Builder::FindHost(
+    const conf::SslConfig& ssl, const std::string& ciphers) {
+  const std::string settings = SettingsOf(ssl, ciphers);
+  std::shared_ptr<const Host> host;
+  if (previous_ != nullptr) {
+    const auto found = previous_->hosts_.find(ssl.id);
+    if (found != previous_->hosts_.end() && found->second.settings == settings) {
+      host = found->second.host;
     }
   }
-  return good ? std::optional(std::move(identity)) : std::nullopt;
+  if (host == nullptr) host = ReadHost(ssl, ciphers);
+  if (host == nullptr) return nullptr;
+  for (size_t i = 0; i < ssl.pairs.size(); ++i) {
+    WarnOf(ssl.pairs[i].cert, host->identity->certificates()[i]);
+  }
+  out_.hosts_[ssl.id] = {settings, host};
+  return host;
 }
 
 void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket_keys) {
@@ -134,8 +197,8 @@ void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket
   TlsServerConfig server;
   server.default_id = tls.default_ssl;
   server.reject_unknown = tls.reject_unknown_sni;
-  if (!tls.ciphers.empty()) server.ciphers = tls.ciphers;
-  if (const Status status = CheckTlsCiphers(server.ciphers); !status.has_value()) {
+  const std::string ciphers = tls.ciphers.empty() ? std::string(kDefaultTlsCiphers) : tls.ciphers;
+  if (const Status status = CheckTlsCiphers(ciphers); !status.has_value()) {
     diagnostics_.Add(tls.position, "gateway.tls.ssl_ciphers", status.error().detail);
     return;
   }
@@ -143,12 +206,13 @@ void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket
   for (const conf::SslConfig& ssl : config_.ssls) {
     if (!ssl.enabled) continue;
     if (ssl.for_upstreams) {
-      ReadPair(ssl.pairs.front().cert, ssl.pairs.front().key, nullptr);
+      const conf::SslConfig::Pair& pair = ssl.pairs.front();
+      const auto certificate = ReadPair(pair.cert, pair.key, nullptr);
+      if (certificate) WarnOf(pair.cert, *certificate);
       continue;
     }
     ++wanted;
-    auto identity = ReadIdentity(ssl);
-    if (identity) server.identities.push_back(std::move(*identity));
+    if (const auto host = FindHost(ssl, ciphers)) server.identities.push_back(host->identity);
   }
   if (server.identities.size() < wanted) return;
   if (wanted == 0) {
@@ -181,9 +245,13 @@ std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
     cert = &ssl.pairs.front().cert;
     key = &ssl.pairs.front().key;
   }
-  const std::string settings = std::string(http2 ? "h2\n" : "h1\n") +
-                               (tls.verify ? "verify\n" : "any\n") + tls.ca.text + "\n" +
-                               cert->text + "\n" + key->text;
+  const std::string settings = Settings()
+                                   .Add(http2)
+                                   .Add(tls.verify)
+                                   .Add(tls.ca.text)
+                                   .Add(cert->text)
+                                   .Add(key->text)
+                                   .Digest();
   auto& known = out_.clients_[settings];
   if (known != nullptr) return known;
   if (previous_ != nullptr) {
@@ -231,9 +299,10 @@ std::shared_ptr<const TlsResources> TlsResources::Make(
 }
 
 bool TlsResources::SkipsVerification(const TlsIdentity& identity, std::string_view path) const {
-  const auto found = skip_patterns_.find(identity.id());
-  if (found == skip_patterns_.end()) return false;
-  return std::any_of(found->second.begin(), found->second.end(), [&](const Regex& regex) {
+  const auto found = hosts_.find(identity.id());
+  if (found == hosts_.end()) return false;
+  const std::vector<Regex>& patterns = found->second.host->skip_patterns;
+  return std::any_of(patterns.begin(), patterns.end(), [&](const Regex& regex) {
     return regex.Search(path) == Regex::Outcome::kMatch;
   });
 }

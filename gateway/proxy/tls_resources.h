@@ -19,8 +19,8 @@ namespace sluice {
 class TlsResources {
  public:
   // Null when `diagnostics` was added to. `ticket_keys` may be null to check only. What `previous`
-  // (may be null) has for upstreams whose settings are the same is taken over, so that their
-  // connections and sessions stay useful.
+  // (may be null) has for hosts and upstreams whose settings are the same is taken over: a reload
+  // costs what it changes, and connections and sessions to upstreams stay useful.
   static std::shared_ptr<const TlsResources> Make(const conf::Config& config,
                                                   std::shared_ptr<const TicketKeys> ticket_keys,
                                                   const TlsResources* previous,
@@ -41,12 +41,22 @@ class TlsResources {
  private:
   class Builder;
 
+  // What one object of `ssls` has become.
+  struct Host {
+    std::shared_ptr<const TlsIdentity> identity;
+    std::vector<Regex> skip_patterns;
+  };
+  struct KnownHost {
+    std::string settings;  // a digest
+    std::shared_ptr<const Host> host;
+  };
+
   TlsResources() = default;
 
   std::shared_ptr<const TlsServerContext> server_;
   std::vector<std::shared_ptr<const TlsClientContext>> upstreams_;
   std::map<std::string, std::shared_ptr<const TlsClientContext>> clients_;  // by their settings
-  std::map<std::string, std::vector<Regex>, std::less<>> skip_patterns_;    // by id of identity
+  std::map<std::string, KnownHost, std::less<>> hosts_;                     // by id
   std::vector<std::string> warnings_;
 };
 

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "gateway/net/watchers.h"
+#include "tests/unit/net/run_until.h"
 
 namespace sluice {
 namespace {
@@ -80,21 +80,7 @@ class StreamTest : public testing::Test {
     return ends[1];
   }
 
-  // Turns the loop until `done`; a minute without it is a failure, not a hang.
-  void RunUntil(const std::function<bool()>& done) {
-    Timer poll(*loop_);
-    Timer limit(*loop_);
-    bool timed_out = false;
-    poll.StartRepeating(milliseconds(1), [&] {
-      if (done()) loop_->Stop();
-    });
-    limit.Start(seconds(60), [&] {
-      timed_out = true;
-      loop_->Stop();
-    });
-    loop_->Run();
-    ASSERT_FALSE(timed_out);
-  }
+  void RunUntil(const std::function<bool()>& done) { ASSERT_TRUE(sluice::RunUntil(*loop_, done)); }
 
   void CloseAll(std::initializer_list<Recorder*> recorders) {
     for (Recorder* recorder : recorders) recorder->stream.Close();

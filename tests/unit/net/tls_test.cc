@@ -17,7 +17,7 @@
 #include "gateway/net/stream.h"
 #include "gateway/net/tls_context.h"
 #include "gateway/net/tls_session.h"
-#include "gateway/net/watchers.h"
+#include "tests/unit/net/run_until.h"
 #include "tests/unit/net/test_certificates.h"
 
 namespace sluice {
@@ -57,8 +57,15 @@ TlsIdentityConfig Identity(const std::string& name, std::vector<std::string> nam
   return identity;
 }
 
-TlsServerConfig TwoHosts() {
-  TlsServerConfig config;
+// A server's configuration before its identities are made.
+struct Hosts {
+  std::vector<TlsIdentityConfig> identities;
+  std::string default_id;
+  bool reject_unknown = false;
+};
+
+Hosts TwoHosts() {
+  Hosts config;
   config.identities.push_back(Identity("a", {"a.test", "*.wild.test"}));
   config.identities.push_back(Identity("b", {"b.test"}));
   return config;
@@ -69,8 +76,20 @@ std::shared_ptr<const TicketKeys> Keys() {
   return kKeys;
 }
 
-std::shared_ptr<const TlsServerContext> Server(TlsServerConfig config) {
-  return std::move(*TlsServerContext::Make(std::move(config), Keys()));
+Result<std::shared_ptr<const TlsServerContext>> MakeServer(
+    Hosts hosts, std::shared_ptr<const TicketKeys> keys = Keys()) {
+  TlsServerConfig config;
+  config.default_id = hosts.default_id;
+  config.reject_unknown = hosts.reject_unknown;
+  for (TlsIdentityConfig& one : hosts.identities) {
+    SLUICE_ASSIGN_OR_RETURN(auto identity, TlsIdentity::Make(std::move(one)));
+    config.identities.push_back(std::move(identity));
+  }
+  return TlsServerContext::Make(std::move(config), std::move(keys));
+}
+
+std::shared_ptr<const TlsServerContext> Server(Hosts hosts) {
+  return std::move(*MakeServer(std::move(hosts)));
 }
 
 std::shared_ptr<const TlsClientContext> Client(std::shared_ptr<const TlsTrust> trust = Trust(),
@@ -138,26 +157,26 @@ TEST(TlsServerContextTest, FindsNamesExactlyAndByOneLabel) {
 }
 
 TEST(TlsServerContextTest, TakesTheNamedDefault) {
-  TlsServerConfig config = TwoHosts();
+  Hosts config = TwoHosts();
   config.default_id = "b";
   EXPECT_EQ(Server(std::move(config))->fallback().id(), "b");
   config = TwoHosts();
   config.default_id = "c";
-  EXPECT_FALSE(TlsServerContext::Make(std::move(config), Keys()).has_value());
+  EXPECT_FALSE(MakeServer(std::move(config)).has_value());
 }
 
 TEST(TlsServerContextTest, RefusesANameTwice) {
-  TlsServerConfig config = TwoHosts();
+  Hosts config = TwoHosts();
   config.identities[1].names.push_back("a.test");
-  const auto made = TlsServerContext::Make(std::move(config), Keys());
+  const auto made = MakeServer(std::move(config));
   ASSERT_FALSE(made.has_value());
   EXPECT_THAT(made.error().detail, HasSubstr("a.test is there twice"));
 }
 
 TEST(TlsServerContextTest, RefusesTwoCertificatesOfOneKind) {
-  TlsServerConfig config = TwoHosts();
+  Hosts config = TwoHosts();
   config.identities[0].certificates.push_back(Certificate("b"));
-  EXPECT_FALSE(TlsServerContext::Make(std::move(config), Keys()).has_value());
+  EXPECT_FALSE(MakeServer(std::move(config)).has_value());
 }
 
 TEST(TlsServerContextTest, ChecksCiphers) {
@@ -267,20 +286,7 @@ class TlsStreamTest : public testing::Test {
     return *ends_.back();
   }
 
-  void RunUntil(const std::function<bool()>& done) {
-    Timer poll(*loop_);
-    Timer limit(*loop_);
-    bool timed_out = false;
-    poll.StartRepeating(milliseconds(1), [&] {
-      if (done()) loop_->Stop();
-    });
-    limit.Start(seconds(60), [&] {
-      timed_out = true;
-      loop_->Stop();
-    });
-    loop_->Run();
-    ASSERT_FALSE(timed_out);
-  }
+  void RunUntil(const std::function<bool()>& done) { ASSERT_TRUE(sluice::RunUntil(*loop_, done)); }
 
   std::unique_ptr<Loop> loop_;
   std::vector<std::unique_ptr<End>> ends_;
@@ -371,7 +377,7 @@ TEST_F(TlsStreamTest, ShowsTheCertificateThatTheClientNames) {
 }
 
 TEST_F(TlsStreamTest, RejectsUnknownNamesWhereAsked) {
-  TlsServerConfig config = TwoHosts();
+  Hosts config = TwoHosts();
   config.reject_unknown = true;
   const auto server = Server(std::move(config));
   for (const std::string_view name : {"c.test", ""}) {
@@ -383,14 +389,14 @@ TEST_F(TlsStreamTest, RejectsUnknownNamesWhereAsked) {
 }
 
 TEST_F(TlsStreamTest, PrefersEcdsaAndHasRsaForThoseWithoutIt) {
-  TlsServerConfig config = TwoHosts();
+  Hosts config = TwoHosts();
   config.identities[0].certificates.push_back(Certificate("rsa"));
   const auto server = Server(std::move(config));
   EXPECT_EQ(Secure(server, Client(), "a.test").client.stream.tls()->peer_subject(), "CN=a");
   TlsClientConfig old;
   old.trust = Trust();
   old.ciphers = "ECDHE-RSA-AES128-GCM-SHA256";
-  TlsServerConfig tls12 = TwoHosts();
+  Hosts tls12 = TwoHosts();
   tls12.identities[0].certificates.push_back(Certificate("rsa"));
   tls12.identities[0].tls13 = false;
   const auto client = std::move(*TlsClientContext::Make(std::move(old)));
@@ -418,22 +424,22 @@ TEST_F(TlsStreamTest, ClientRefusesTheWrongCertificate) {
 }
 
 TEST_F(TlsStreamTest, ClientChecksAddresses) {
-  TlsServerConfig config = TwoHosts();
+  Hosts config = TwoHosts();
   config.default_id = "b";
   const Pair pair = Secure(Server(std::move(config)), Client(), "127.0.0.1");
   EXPECT_EQ(pair.server.stream.tls()->server_name(), "");
 }
 
 TEST_F(TlsStreamTest, ClientRefusesAnExpiredCertificate) {
-  TlsServerConfig config;
+  Hosts config;
   config.identities.push_back(Identity("old", {"old.test"}));
   const Pair pair = Connect(Server(std::move(config)), Client(), "old.test");
   RunUntil([&] { return pair.client.over(); });
   EXPECT_THAT(pair.client.failure.detail, HasSubstr("certificate has expired"));
 }
 
-TlsServerConfig WithClients(bool optional) {
-  TlsServerConfig config = TwoHosts();
+Hosts WithClients(bool optional) {
+  Hosts config = TwoHosts();
   config.identities[1].client = TlsClientVerification{Trust(), 1, optional};
   return config;
 }
@@ -488,8 +494,8 @@ TEST_F(TlsStreamTest, SaysWhichHostsItMayServe) {
 class TlsResumptionTest : public TlsStreamTest, public testing::WithParamInterface<bool> {
  protected:
   // Of a host of one protocol version.
-  static TlsServerConfig Config() {
-    TlsServerConfig config = TwoHosts();
+  static Hosts Config() {
+    Hosts config = TwoHosts();
     for (TlsIdentityConfig& identity : config.identities) identity.tls13 = GetParam();
     return config;
   }
@@ -524,7 +530,7 @@ TEST_P(TlsResumptionTest, GoesOnAfterADroppedConnection) {
 
 TEST_P(TlsResumptionTest, SurvivesOneRotationOfKeysAndNotTwo) {
   const auto keys = std::move(*TicketKeys::Make());
-  const auto server = std::move(*TlsServerContext::Make(Config(), keys));
+  const auto server = std::move(*MakeServer(Config(), keys));
   const auto client = Client();
   TlsResumption sessions;
   Exchange(Secure(server, client, "a.test", &sessions));
@@ -548,7 +554,7 @@ TEST_P(TlsResumptionTest, DoesNotResumeWithOtherClientSettings) {
 
 // CVE-2025-23419: the ticket of a host that asks for nothing must not open another one.
 TEST_P(TlsResumptionTest, KeepsTheTicketsOfHostsApart) {
-  TlsServerConfig config = Config();
+  Hosts config = Config();
   config.identities[1].client = TlsClientVerification{Trust(), 1, true};
   const auto server = Server(std::move(config));
   const auto client = Client(nullptr);
