@@ -1,14 +1,17 @@
 """PROXY protocol: from whom it is taken, what it changes, and what upstreams are told."""
 
 import socket
+import ssl
 import struct
 
 import pytest
 
 from support.gateway import Gateway, example, free_port, route, wait_for
 from support.haproxy import Haproxy
+from support.http2 import Http2Client
 from support.origin import NginxOrigin, Origin, once
 from support.raw import RawClient
+from support.tls import Authority, TlsClient
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET_WHO = GET.replace(b"/", b"/who", 1)
@@ -215,6 +218,98 @@ def test_haproxy_in_front(required, origin, options):
     assert {request.value("X-Real-IP") for request in origin.requests} == {"127.0.0.9"}
     assert required.wait_for_access(3)[-1]["client"] == "127.0.0.9"
     assert "connection refused" not in required.log
+
+
+# In front of TLS: the header comes before the ClientHello
+
+
+@pytest.fixture(scope="module")
+def ca():
+    with Authority() as authority:
+        authority.issue("a.test")
+        yield authority
+
+
+def tls_config(origin, ca, mode=True, **options):
+    settings = config(origin, mode, **options)
+    settings["gateway"]["listen"][0] |= {"tls": True, "http2": True}
+    return {**settings, "ssls": [ca.ssl("a.test")]}
+
+
+GET_A = GET.replace(b"Host: a", b"Host: a.test")
+
+
+@pytest.mark.parametrize("header, client", [(V1, "192.0.2.1"), (V2, "192.0.2.1"),
+                                            (V1_SIX, "2001:db8::1"), (V2_LOCAL, "127.0.0.1")])
+def test_a_tls_client_is_named_by_the_header(origin, ca, header, client):
+    with Gateway(tls_config(origin, ca)) as gateway:
+        with TlsClient(gateway.port, ca.client(), "a.test", preface=header) as raw:
+            for _ in range(2):
+                assert raw.send(GET_A).read_response().status == 200
+        for request in origin.requests:
+            assert request.value("X-Real-IP") == client
+            assert request.value("X-Forwarded-Proto") == "https"
+        assert [record["client"] for record in gateway.wait_for_access(2)] == [client] * 2
+
+
+@pytest.mark.parametrize("step", [1 << 20, 1, 50])
+@pytest.mark.parametrize("header", [V1, V2])
+def test_a_header_and_its_handshake_may_come_in_any_pieces(origin, ca, header, step):
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ca.client().wrap_bio(incoming, outgoing, server_hostname="a.test")
+    with Gateway(tls_config(origin, ca)) as gateway, RawClient(gateway.port) as client:
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def turn(act, before=b""):
+            """What `act` gives, moving bytes as long as it wants some."""
+            while True:
+                try:
+                    result = act()
+                except ssl.SSLWantReadError:
+                    result = None
+                data, before = before + outgoing.read(), b""
+                for start in range(0, len(data), step):
+                    client.send(data[start:start + step])
+                if result is not None:
+                    return result
+                incoming.write(client.socket.recv(65536))
+
+        turn(lambda: tls.do_handshake() or True, header)
+        turn(lambda: tls.write(GET_A))
+        assert turn(lambda: tls.read(65536)).startswith(b"HTTP/1.1 200 OK")
+    assert origin.requests[0].value("X-Real-IP") == "192.0.2.1"
+
+
+@pytest.mark.parametrize("preface, trusted, reason", [
+    (b"", ["127.0.0.1"], "begins with something else"),
+    (b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", ["127.0.0.1"], "TCP4 or TCP6 with two addresses"),
+    (V1, ["192.0.2.0/24"], "not in trusted_proxies")],
+    ids=["none", "broken", "not trusted"])
+def test_no_handshake_without_a_required_header(origin, ca, preface, trusted, reason):
+    with Gateway(tls_config(origin, ca, trusted=trusted)) as gateway:
+        with pytest.raises(OSError):
+            TlsClient(gateway.port, ca.client(), "a.test", preface=preface)
+        wait_for(lambda: reason in gateway.log, "the reason in the log")
+        assert not origin.requests and not gateway.access_log()
+
+
+def test_optional_takes_tls_clients_with_and_without_a_header(origin, ca):
+    with Gateway(tls_config(origin, ca, "optional")) as gateway:
+        for preface, client in ((b"", "127.0.0.1"), (V2, "192.0.2.1")):
+            with TlsClient(gateway.port, ca.client(), "a.test", preface=preface) as raw:
+                assert raw.send(GET_A).read_response().status == 200
+            assert origin.requests[-1].value("X-Real-IP") == client
+
+
+@pytest.mark.parametrize("options", ["send-proxy", "send-proxy-v2"])
+def test_haproxy_in_front_of_tls(origin, ca, options):
+    with Gateway(tls_config(origin, ca)) as gateway, Haproxy(gateway.port, options) as front:
+        with TlsClient(front.port, ca.client(alpn=["http/1.1"]), "a.test") as client:
+            assert client.send(GET_A).read_response().status == 200
+        with Http2Client(front.port, tls=(ca.client(alpn=["h2"]), "a.test")) as client:
+            assert client.get().status == 200
+        assert [record["client"] for record in gateway.wait_for_access(2)] == ["127.0.0.1"] * 2
+        assert "connection refused" not in gateway.log
 
 
 # To upstreams

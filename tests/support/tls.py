@@ -93,9 +93,12 @@ class Authority:
 
 
 class TlsClient(RawClient):
-    def __init__(self, port, context, name=None, session=None):
+    """`preface`: sent as it is, before the handshake."""
+
+    def __init__(self, port, context, name=None, session=None, preface=b""):
         super().__init__(port)
         try:
+            self.send(preface)
             self.socket = context.wrap_socket(self.socket, server_hostname=name, session=session)
         except BaseException:
             self.socket.close()

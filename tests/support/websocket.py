@@ -49,7 +49,9 @@ class WebSocketServer:
         self.loop.close()
 
 
-def connect(port, path="/", **options):
+def connect(port, path="/", name="127.0.0.1", **options):
+    """A client of 127.0.0.1:port that knows it as `name`; `ssl`: its context, for wss."""
     options = {"max_size": None, "ping_interval": None, "open_timeout": 60, "close_timeout": 60,
                **options}
-    return websockets.connect(f"ws://127.0.0.1:{port}{path}", **options)
+    scheme = "wss" if "ssl" in options else "ws"
+    return websockets.connect(f"{scheme}://{name}:{port}{path}", host="127.0.0.1", port=port, **options)
