@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "balancer/random.h"
+
 namespace sluice::balancer {
 namespace {
-
-bool MayPick(const EndpointView& endpoint) { return endpoint.eligible && endpoint.weight > 0; }
 
 int64_t TotalWeight(std::span<const EndpointView> endpoints) {
   int64_t total = 0;
@@ -13,14 +13,6 @@ int64_t TotalWeight(std::span<const EndpointView> endpoints) {
     if (MayPick(endpoint)) total += endpoint.weight;
   }
   return total;
-}
-
-// SplitMix64 (Steele, Lea, Flood 2014): one well-mixed number for each step of `state`.
-uint64_t NextRandom(uint64_t& state) {
-  uint64_t z = (state += 0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
 }
 
 }  // namespace
