@@ -1,10 +1,14 @@
 // One pick among 100 endpoints by each algorithm, as a request makes it.
 #include <array>
+#include <string>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
+#include "balancer/bounded_load.h"
+#include "balancer/chash.h"
 #include "balancer/least_conn.h"
+#include "balancer/maglev.h"
 #include "balancer/random.h"
 #include "balancer/rotation.h"
 
@@ -78,6 +82,53 @@ void LeastConnIdle(benchmark::State& state) {
   }
 }
 BENCHMARK(LeastConnIdle);
+
+// Tables, looked up by keys of 16 bytes that differ from pick to pick.
+struct HashedSet : Set {
+  HashedSet() {
+    for (size_t i = 0; i < kEndpoints; ++i) names.push_back("10.0.0." + std::to_string(i) + ":80");
+    for (size_t i = 0; i < kEndpoints; ++i) nodes.push_back({names[i], 1});
+    for (size_t i = 0; i < 4096; ++i) {
+      keys.push_back("session-" + std::to_string(10'000'000 + NextRandom(random) % 90'000'000));
+    }
+  }
+  HashedSet(const HashedSet&) = delete;
+
+  std::string_view NextKey() { return keys[next_key++ % keys.size()]; }
+
+  std::vector<std::string> names;
+  std::vector<HashedNode> nodes;
+  std::vector<std::string> keys;
+  size_t next_key = 0;
+};
+
+template <typename Table>
+void Hashed(benchmark::State& state) {
+  HashedSet set;
+  const auto table = std::get<Table>(Table::Build(set.nodes));
+  for (auto _ : state) benchmark::DoNotOptimize(table.Pick(set.NextKey(), set.endpoints));
+}
+BENCHMARK(Hashed<KetamaRing>)->Name("Chash");
+BENCHMARK(Hashed<MaglevTable>)->Name("Maglev");
+
+template <typename Table>
+void HashedBounded(benchmark::State& state) {
+  HashedSet set;
+  const auto table = std::get<Table>(Table::Build(set.nodes));
+  UnderLoad(state, set, [&](Set&) {
+    return table.Find(set.NextKey(), BoundedLoad(set.endpoints, set.in_flight, 1.25));
+  });
+}
+BENCHMARK(HashedBounded<KetamaRing>)->Name("ChashBounded");
+BENCHMARK(HashedBounded<MaglevTable>)->Name("MaglevBounded");
+
+template <typename Table>
+void BuildTable(benchmark::State& state) {
+  const HashedSet set;
+  for (auto _ : state) benchmark::DoNotOptimize(Table::Build(set.nodes));
+}
+BENCHMARK(BuildTable<KetamaRing>)->Name("BuildChash")->Unit(benchmark::kMicrosecond);
+BENCHMARK(BuildTable<MaglevTable>)->Name("BuildMaglev")->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace sluice::balancer
