@@ -103,9 +103,11 @@ struct Http2Codec::Callbacks {
 
   // A frame that nghttp2 answers with RST_STREAM. Of a known stream it counts when it is sent; for
   // others there is no bound on how many are waiting.
-  static int OnInvalidFrame(nghttp2_session* session, const nghttp2_frame* frame, int,
+  static int OnInvalidFrame(nghttp2_session* session, const nghttp2_frame* frame, int error,
                             void* user) noexcept {
-    if (Find(session, frame->hd.stream_id) == nullptr) Codec(user).Spend(Http2Flood::kReset);
+    Http2Stream* stream = Find(session, frame->hd.stream_id);
+    if (stream == nullptr) Codec(user).Spend(Http2Flood::kReset);
+    if (stream != nullptr) Codec(user).OnMalformed(*stream, nghttp2_strerror(error));
     return 0;
   }
 
@@ -319,10 +321,7 @@ void Http2Codec::OnRequestHead(Http2Stream& stream, bool ended) {
   stream.head_done_ = true;
   const bool long_path = pseudo.path.size() > limits_.request_line;
   if (long_path || stream.collector_.is_too_large()) {
-    head.version = HttpVersion::kHttp2;
-    head.method_text = pseudo.method;
-    head.method = FindMethod(pseudo.method);
-    head.target = head.path = pseudo.path;
+    SetHttp2RequestLine(pseudo, head);
     return Refuse(
         stream, long_path
                     ? ClientError(ErrorCode::kUriTooLong, "expected a shorter :path")
@@ -426,12 +425,21 @@ void Http2Codec::OnStreamClosed(Http2Stream& stream, uint32_t code) {
   if (stream.unconsumed_ > 0) {
     nghttp2_session_consume_connection(session_.get(), std::exchange(stream.unconsumed_, 0));
   }
-  if (!stream.announced_) return retired_.push_back(&stream);
   // A malformed message that ends its stream closes it before our RST_STREAM is sent.
-  const auto reason = static_cast<Http2ErrorCode>(code);
-  events_.push_back({.kind = Http2Event::Kind::kClosed,
-                     .stream = &stream,
-                     .code = stream.malformed_ ? Http2ErrorCode::kProtocolError : reason});
+  const auto reason =
+      stream.malformed_ ? Http2ErrorCode::kProtocolError : static_cast<Http2ErrorCode>(code);
+  if (!stream.announced_) {
+    if (reason != Http2ErrorCode::kProtocolError) return retired_.push_back(&stream);
+    OnMalformed(stream, "the body is not as content-length says");
+    events_.push_back({.kind = Http2Event::Kind::kMalformed, .stream = &stream});
+  }
+  events_.push_back({.kind = Http2Event::Kind::kClosed, .stream = &stream, .code = reason});
+}
+
+void Http2Codec::OnMalformed(Http2Stream& stream, std::string_view why) {
+  if (role_ == Role::kClient || stream.announced_ || !stream.error_.detail.empty()) return;
+  if (!stream.head_done_) SetHttp2RequestLine(stream.collector_.pseudo(), stream.request_);
+  stream.error_ = ClientError(ErrorCode::kMalformedRequest, std::string(why));
 }
 
 void Http2Codec::Refuse(Http2Stream& stream, Error error) {

@@ -10,7 +10,8 @@
 //
 // Memory is bounded: heads by CodecLimits, bodies by the windows, events by the size of a step,
 // frames without a message by Http2FrameMeter. A malformed message (RFC 9113 8.1.1) resets its
-// stream with PROTOCOL_ERROR and is reported, if at all, as kClosed.
+// stream with PROTOCOL_ERROR. That is reported as kClosed, with kMalformed before it when there was
+// no kHead; never more often than resets are sent, for which there is a budget.
 #pragma once
 
 #include <cstddef>
@@ -62,14 +63,16 @@ struct Http2Event {
   enum class Kind : uint8_t {
     kHead,           // the stream's head
     kInformational,  // client role: `informational`, before the head
-    kRefused,   // the same, but it cannot be served: stream.error() says why. Its body is ignored
-    kData,      // `data`, a view into the input. Consume it when it has been passed on
-    kEnd,       // the message is complete, with its trailers
-    kBlocked,   // the peer does not take the body as fast as it is made: stop until kWritable
-    kWritable,  // it has taken it
-    kClosed,    // the last event of a stream; `code` is kNoError when both sides had ended
-    kGoaway,    // the peer wants no new streams on this connection; `code` says why
-    kPong,      // the peer has answered Ping
+    kRefused,    // the same, but it cannot be served: stream.error() says why. Its body is ignored
+    kMalformed,  // server role: there was a request here that was none, and its stream is reset;
+                 // stream.error() says why, and the head is as far as it was understood
+    kData,       // `data`, a view into the input. Consume it when it has been passed on
+    kEnd,        // the message is complete, with its trailers
+    kBlocked,    // the peer does not take the body as fast as it is made: stop until kWritable
+    kWritable,   // it has taken it
+    kClosed,     // the last event of a stream; `code` is kNoError when both sides had ended
+    kGoaway,     // the peer wants no new streams on this connection; `code` says why
+    kPong,       // the peer has answered Ping
   };
   Kind kind = Kind::kHead;
   Http2Stream* stream = nullptr;
@@ -163,6 +166,7 @@ class Http2Codec {
   void OnPong(uint8_t mark);
   void OnGoawaySent();
   void OnStreamClosed(Http2Stream& stream, uint32_t code);
+  void OnMalformed(Http2Stream& stream, std::string_view why);
   void Refuse(Http2Stream& stream, Error error);
   void Reject(Http2Stream& stream, Error error);  // malformed
   void Spend(Http2Flood kind);

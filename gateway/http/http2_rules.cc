@@ -139,13 +139,18 @@ Status CheckHttp2Fields(const HeaderList& fields) {
   return {};
 }
 
-Status CheckHttp2Request(const Http2PseudoFields& pseudo, bool ended, RequestHead& head) {
-  SLUICE_TRY(CheckHttp2Fields(head.fields));
+void SetHttp2RequestLine(const Http2PseudoFields& pseudo, RequestHead& head) {
   head.version = HttpVersion::kHttp2;
   head.keep_alive = true;
-  if (!IsToken(pseudo.method)) return Expected("a method", pseudo.method);
   head.method_text = pseudo.method;
   head.method = FindMethod(pseudo.method);
+  head.target = head.path = pseudo.path;
+}
+
+Status CheckHttp2Request(const Http2PseudoFields& pseudo, bool ended, RequestHead& head) {
+  SetHttp2RequestLine(pseudo, head);
+  SLUICE_TRY(CheckHttp2Fields(head.fields));
+  if (!IsToken(pseudo.method)) return Expected("a method", pseudo.method);
   SLUICE_TRY(ReadAuthority(pseudo, head));
   SLUICE_TRY(ReadTarget(pseudo, head));
   // RFC 8441 5: what HTTP/1 asks for by GET and Upgrade. What follows the head is the tunnel.

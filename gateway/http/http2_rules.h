@@ -21,6 +21,9 @@ struct Http2PseudoFields {
   std::string_view status;
 };
 
+// Method and target as they came, unchecked: all that a log can say of a request that is refused.
+void SetHttp2RequestLine(const Http2PseudoFields& pseudo, RequestHead& head);
+
 // Checks fields, Host and target; sets everything in `head` but the fields, to which it adds Host
 // where only :authority came. `ended`: the head had END_STREAM. kUriTooLong, kHeadersTooLarge and
 // kExpectationFailed deserve an answer; every other error makes the message malformed (8.1.1).

@@ -61,6 +61,15 @@ void Exchange::Refuse(ExchangeClient& client, RequestHead& head, const Error& er
   Reply(error);
 }
 
+void Exchange::Record(ExchangeClient& client, RequestHead& head, const Error& error) {
+  Prepare(client, head);
+  view_.path = head.path;
+  LogRefusal(error);
+  state_ = State::kRelaying;
+  status_ = StatusOf(error.code);
+  Finish(error.code);
+}
+
 void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   client_ = &client;
   active_ = context_.active;
@@ -363,11 +372,15 @@ void Exchange::AnswerOptions() {
   Finish(ErrorCode::kNone);
 }
 
-void Exchange::Reply(const Error& error) {
-  call_.End();
+void Exchange::LogRefusal(const Error& error) const {
   const LogLevel level = error.side == ErrorSide::kClient ? LogLevel::kDebug : LogLevel::kWarn;
   Log(level, "request refused",
       {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"path", view_.path}});
+}
+
+void Exchange::Reply(const Error& error) {
+  call_.End();
+  LogRefusal(error);
   state_ = State::kRelaying;
   status_ = StatusOf(error.code);
   if (ClosesConnection(error.code) || tunnel_.is_asked()) client_->CloseAfterResponse();

@@ -44,6 +44,8 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void Begin(ExchangeClient& client, RequestHead& head);
   // The request cannot be served, whatever it was: reply and end. `head` may be half-filled.
   void Refuse(ExchangeClient& client, RequestHead& head, const Error& error);
+  // There was no request that could be answered: only log it.
+  void Record(ExchangeClient& client, RequestHead& head, const Error& error);
 
   // From the client.
   void OnRequestData(std::string_view bytes);
@@ -96,6 +98,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void OnSwitchingProtocols(const ResponseHead& head);
   void OnTunnelSideEnd(Tunnel::Side side);
   void AnswerOptions();
+  void LogRefusal(const Error& error) const;
   void Reply(const Error& error);
   void ReplyInGrpc(const Error& error);
   void Finish(ErrorCode reason);

@@ -291,7 +291,8 @@ void Http2Server::TakeEvents() {
   while (const Http2Event* next = codec_.NextEvent()) {
     const Http2Event event = *next;
     if (event.stream == nullptr) continue;
-    if (event.kind == Http2Event::Kind::kHead || event.kind == Http2Event::Kind::kRefused) {
+    if (event.kind == Http2Event::Kind::kHead || event.kind == Http2Event::Kind::kRefused ||
+        event.kind == Http2Event::Kind::kMalformed) {
       BeginStream(event);
     } else if (auto* stream = static_cast<Http2ServerStream*>(event.stream->owner())) {
       stream->OnEvent(event);
@@ -318,6 +319,8 @@ void Http2Server::BeginStream(const Http2Event& event) {
     stream.exchange_->Begin(stream, head);
     // What follows is not a body.
     if (head.websocket && stream.exchange_ != nullptr) stream.exchange_->OnRequestEnd(HeaderList());
+  } else if (event.kind == Http2Event::Kind::kMalformed) {
+    stream.exchange_->Record(stream, head, event.stream->error());
   } else {
     stream.exchange_->Refuse(stream, head, event.stream->error());
   }

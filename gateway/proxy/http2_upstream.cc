@@ -147,6 +147,7 @@ void Http2Channel::OnEvent(const Http2Event& event) {
       UpdateDeadline();
       return call_.OnWritable();
     case Http2Event::Kind::kRefused:
+    case Http2Event::Kind::kMalformed:
     case Http2Event::Kind::kClosed:
       return OnReset(event.code);
     case Http2Event::Kind::kGoaway:

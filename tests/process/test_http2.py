@@ -750,6 +750,22 @@ def test_ends_resets_that_it_is_made_to_send(origin, client):  # CVE-2025-8671
     assert goaway.error_code in (ENHANCE_YOUR_CALM, PROTOCOL_ERROR)
 
 
+def test_ends_a_flood_of_malformed_requests_and_of_their_records(origin, gateway, client):
+    fields = request(extra=[("connection", "close")])
+    with pytest.raises((Ended, OSError)):
+        for _ in range(100):
+            client.send(*(client.head_frame(fields) for _ in range(50)))
+            client.ping()  # so that there are never more streams at once than allowed
+    assert client.goaways[-1].error_code == ENHANCE_YOUR_CALM
+    wait_for(lambda: "flood=reset" in gateway.log, "the flood to be logged")
+    with RawClient(gateway.port) as other:
+        assert other.send(b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n").read_response().status == 200
+    wait_for(lambda: "/last" in [record["path"] for record in gateway.access_log()], "the last record")
+    records = gateway.access_log()[:-1]
+    assert {record["reason"] for record in records} == {"malformed_request"}
+    assert 100 < len(records) < 500  # the budget of resets, and what was under way
+
+
 @pytest.mark.parametrize("frame", [
     PingFrame(opaque_data=b"12345678"), SettingsFrame(), WindowUpdateFrame(0, 1)],
     ids=["ping", "settings", "window update"])

@@ -2,11 +2,13 @@
 sections 3 to 8 and of RFC 7541 that a server or an intermediary can break."""
 # ctest: timeout=300
 
+import contextlib
+import itertools
 import struct
 
 import pytest
 
-from support.gateway import Gateway, route
+from support.gateway import Gateway, route, wait_for
 from support.http2 import (
     CANCEL, COMPRESSION_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, NO_ERROR, PREFACE,
     PROTOCOL_ERROR, REFUSED_STREAM, STREAM_CLOSED, Ended, Http2Client, literal_block, raw_frame,
@@ -211,6 +213,23 @@ def having(name, value):
     return [(key, value if key == name else old) for key, old in request()]
 
 
+@contextlib.contextmanager
+def records_of(gateway, client, marks=itertools.count()):
+    """A list that gets the access records of what is done inside; the connection goes on after it."""
+    number = next(marks)
+    records = []
+    assert client.get(f"/before/{number}").status == 200
+    yield records
+    assert client.get(f"/after/{number}").status == 200
+
+    def complete():
+        paths = [record["path"] for record in gateway.access_log()]
+        return f"/after/{number}" in paths and paths
+    paths = wait_for(complete, "the records")
+    records += gateway.access_log()[paths.index(f"/before/{number}") + 1:
+                                    paths.index(f"/after/{number}")]
+
+
 # Reset with PROTOCOL_ERROR, never forwarded; the connection goes on. Row numbers are those of the
 # catalogue of downgrade attacks: what an HTTP/1 upstream must never see.
 MALFORMED = [
@@ -255,13 +274,27 @@ MALFORMED = [
 
 @pytest.mark.parametrize("fields", [pytest.param(fields, id=name) for name, fields in MALFORMED])
 def test_malformed_request(shared, client, fields):
-    origin, _ = shared
-    origin.requests.clear()
-    stream = client.start_raw(fields)
-    response = client.finish(stream)
-    assert (response.status, response.reset) == (None, PROTOCOL_ERROR)
-    assert client.get().status == 200, "the connection goes on"
-    assert len(origin.requests) == 1
+    origin, gateway = shared
+    with records_of(gateway, client) as records:
+        origin.requests.clear()
+        stream = client.start_raw(fields)
+        response = client.finish(stream)
+        assert (response.status, response.reset) == (None, PROTOCOL_ERROR)
+        assert not origin.requests
+    assert [(record["status"], record["reason"]) for record in records] == \
+        [(400, "malformed_request")]
+    assert records[0]["proto"] in ("HTTP/2.0", None)
+
+
+def test_a_body_that_was_not_announced_is_malformed_too(shared, client):  # RFC 9113 8.1.1
+    origin, gateway = shared
+    with records_of(gateway, client) as records:
+        stream = client.start(request("POST", "/held", extra=[("content-length", "0")]), end=False)
+        client.data(stream, b"GET /smuggled HTTP/1.1")
+        assert client.finish(stream).reset == PROTOCOL_ERROR
+        assert not [seen for seen in origin.requests if seen.target == "/held"]
+    assert [(record["status"], record["reason"], record["method"], record["path"])
+            for record in records] == [(400, "malformed_request", "POST", "/held")]
 
 
 @pytest.mark.parametrize("fields", cases(

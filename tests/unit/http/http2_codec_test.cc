@@ -47,6 +47,9 @@ std::string Describe(const Http2Event& event, Http2Codec::Role role) {
              Show(event.informational->fields);
     case Kind::kRefused:
       return "refused " + id + " " + std::string(ReasonName(event.stream->error().code));
+    case Kind::kMalformed:
+      return "malformed " + id + " " + std::string(ReasonName(event.stream->error().code)) +
+             (event.stream->error().detail.empty() ? " without a detail" : "");
     case Kind::kData:
       return "data " + id + " " + std::string(event.data);
     case Kind::kEnd:
@@ -274,7 +277,7 @@ TEST(Http2CodecTest, ReportsAResetByThePeer) {
   EXPECT_EQ(server.Events(), (Strings{"head 1 GET a.test / host=a.test", "end 1", "closed 1 8"}));
 }
 
-// ---- malformed requests: never reported, reset with PROTOCOL_ERROR -----------------------------
+// ---- malformed requests: reset with PROTOCOL_ERROR, reported once and never as a request --------
 
 struct BadRequest {
   const char* section;
@@ -283,11 +286,12 @@ struct BadRequest {
 
 class Http2MalformedTest : public testing::TestWithParam<BadRequest> {};
 
-TEST_P(Http2MalformedTest, IsAStreamErrorAndNotReported) {
+TEST_P(Http2MalformedTest, IsAStreamErrorThatIsReportedOnce) {
   Server server;
   server.Receive(Headers(1, GetParam().fields));
-  EXPECT_EQ(server.Events(), Strings{}) << GetParam().section;
   EXPECT_TRUE(server.IsReset(1, Http2ErrorCode::kProtocolError)) << GetParam().section;
+  EXPECT_EQ(server.Events(), (Strings{"malformed 1 malformed_request", "closed 1 1"}))
+      << GetParam().section;
   server.Receive(Headers(3, Get()));
   EXPECT_EQ(server.Events().size(), 2U) << "the connection goes on";
 }
@@ -414,8 +418,8 @@ TEST(Http2CodecTest, CompletesNoRequestBeforeItsLengthIsConfirmed) {  // H2.CL
             (Strings{"head 5 POST a.test / content-length=0 host=a.test", "end 5"}));
   server.Receive(Headers(7, Post({{"content-length", "0"}}), frames::kEndHeaders) +
                  frames::Data(7, "GET /smuggled HTTP/1.1", frames::kEndStream));
-  EXPECT_EQ(server.Events(), Strings{});
   EXPECT_TRUE(server.IsReset(7, Http2ErrorCode::kProtocolError));
+  EXPECT_EQ(server.Events(), (Strings{"malformed 7 malformed_request", "closed 7 1"}));
 }
 
 TEST(Http2CodecTest, RefusesBadTrailers) {  // RFC 9113 8.1
