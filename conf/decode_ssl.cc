@@ -185,6 +185,7 @@ std::optional<GatewayTlsConfig> GatewayTls::operator()(const Place& place) const
            Choice<bool>{{{"default", false}, {"reject", true}}}),
       Bind("default", &T::default_ssl, Id{}),
       Bind("ssl_ciphers", &T::ciphers, Text{1, 4096}),
+      Bind("ticket_rotation", &T::ticket_rotation, TimeSpan{.min = seconds(1)}),
   };
   T tls;
   tls.position = place.node.position;

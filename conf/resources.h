@@ -58,9 +58,10 @@ struct LimitConfig {
 
 // How listeners with TLS choose among `ssls` and negotiate.
 struct GatewayTlsConfig {
-  std::string default_ssl;          // its id; empty: the first, or the one with the name *
-  bool reject_unknown_sni = false;  // false: the default certificate is shown
-  std::string ciphers;              // in OpenSSL's names; empty: modern ones
+  std::string default_ssl;              // its id; empty: the first, or the one with the name *
+  bool reject_unknown_sni = false;      // false: the default certificate is shown
+  std::string ciphers;                  // in OpenSSL's names; empty: modern ones
+  Duration ticket_rotation = hours(1);  // how long one key seals session tickets
   Position position;
 };
 

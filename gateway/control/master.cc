@@ -78,7 +78,8 @@ Status Master::Start(const conf::Config& config) {
     workers_.push_back(std::make_unique<ChildProcess>(loop_, Role::kWorker, i, *this));
   }
   SLUICE_TRY(MakeSockets());
-  SLUICE_TRY(MakeTicketKeys());
+  SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Make());
+  RotateTicketKeys();
   RaiseLimits();
   WatchSignals();
   for (const auto& worker : workers_) SLUICE_TRY(StartChild(*worker));
@@ -103,14 +104,12 @@ Status Master::MakeSockets() {
 }
 
 // Only one process rotates them, and this one lives as long as the gateway.
-Status Master::MakeTicketKeys() {
-  SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Make());
-  ticket_timer_.StartRepeating(TicketKeys::kInterval, [this] {
+void Master::RotateTicketKeys() {
+  ticket_timer_.StartRepeating(settings_.ticket_rotation, [this] {
     const Status rotated = ticket_keys_->Rotate();
-    if (rotated.has_value()) return;
+    if (rotated.has_value()) return Log(LogLevel::kDebug, "session ticket keys rotated");
     Log(LogLevel::kError, "session ticket keys stay", {{"reason", rotated.error().detail}});
   });
-  return {};
 }
 
 void Master::RaiseLimits() {

@@ -137,9 +137,11 @@ Status Master::OnCommit(uint64_t revision) {
   rollout_.Commit();
   ApplyListeners(change);
   const bool more_files = change.settings.worker_connections > settings_.worker_connections;
+  const bool other_rotation = change.settings.ticket_rotation != settings_.ticket_rotation;
   settings_ = std::move(change.settings);
   SetLogLevel(settings_.log_level);
   if (more_files) RaiseLimits();
+  if (other_rotation) RotateTicketKeys();
   if (change.logs.has_value()) InstallLogs(std::move(*change.logs));
   return {};
 }

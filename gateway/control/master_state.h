@@ -54,7 +54,7 @@ class Master final : public ChildProcess::Observer {
   Status MakeSockets();
   void RaiseLimits();
   void WatchSignals();
-  Status MakeTicketKeys();
+  void RotateTicketKeys();
 
   Status StartChild(ChildProcess& child);
   void IntroduceWorker(ChildProcess& worker);

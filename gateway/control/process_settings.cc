@@ -64,6 +64,7 @@ ProcessSettings ProcessSettings::Make(const conf::Config& config, const PathOrig
   settings.log_level = gateway.error_log.level;
   settings.shutdown = gateway.timeouts.shutdown;
   settings.worker_connections = gateway.limits.worker_connections;
+  settings.ticket_rotation = gateway.tls.ticket_rotation;
   return settings;
 }
 
@@ -76,6 +77,7 @@ std::string ProcessSettings::Pack() const {
   writer.Text(control).Text(state_dir).Text(pid).Text(access_log).Text(error_log);
   writer.Number(static_cast<uint64_t>(log_level));
   writer.Number(static_cast<uint64_t>(shutdown.count())).Number(worker_connections);
+  writer.Number(static_cast<uint64_t>(ticket_rotation.count()));
   return writer.Take();
 }
 
@@ -99,6 +101,7 @@ Result<ProcessSettings> ProcessSettings::Unpack(std::string_view packed) {
   settings.log_level = static_cast<LogLevel>(reader.Number(static_cast<uint64_t>(LogLevel::kOff)));
   settings.shutdown = Duration(static_cast<int64_t>(reader.Number(INT64_MAX)));
   settings.worker_connections = static_cast<uint32_t>(reader.Number(UINT32_MAX));
+  settings.ticket_rotation = Duration(static_cast<int64_t>(reader.Number(INT64_MAX)));
   SLUICE_TRY(reader.Finish("process settings"));
   return settings;
 }

@@ -17,7 +17,6 @@
 #include <span>
 
 #include "gateway/base/result.h"
-#include "gateway/base/time.h"
 #include "gateway/base/unique_fd.h"
 
 namespace sluice {
@@ -30,9 +29,6 @@ struct TicketKey {
 
 class TicketKeys {
  public:
-  // How long one key seals; it opens tickets for one such time more. A ticket lives as long.
-  static constexpr Duration kInterval = hours(1);
-
   static Result<std::shared_ptr<TicketKeys>> Make();  // with fresh keys
   static Result<std::shared_ptr<const TicketKeys>> Map(const UniqueFd& memory);
   ~TicketKeys();
@@ -41,7 +37,9 @@ class TicketKeys {
 
   const UniqueFd& memory() const { return memory_; }  // to hand to workers, which Map it
 
-  Status Rotate();  // by the process that has made them only
+  // By the process that has made them only. A key seals until the next rotation and opens until the
+  // one after that, so a ticket should live as long as from one to the next.
+  Status Rotate();
 
   TicketKey Current() const;
   // The key of that name: current, previous or next. None: its ticket is too old or not ours.

@@ -150,7 +150,7 @@ Result<std::shared_ptr<const TlsIdentity>> TlsIdentity::Make(TlsIdentityConfig c
   // Sessions live in tickets only, which any worker can open.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 1);
-  SSL_CTX_set_timeout(context, TicketKeys::kInterval / seconds(1));
+  SSL_CTX_set_timeout(context, config.ticket_lifetime / seconds(1));
   if (!config.tls12) SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
   if (!config.tls13) SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
   for (const TlsCertificate& certificate : config.certificates) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "gateway/base/result.h"
+#include "gateway/base/time.h"
 #include "gateway/net/ticket_keys.h"
 #include "gateway/net/tls_certificate.h"
 #include "gateway/net/tls_types.h"
@@ -46,6 +47,7 @@ struct TlsIdentityConfig {
   bool tls12 = true;
   bool tls13 = true;
   std::string ciphers{kDefaultTlsCiphers};
+  Duration ticket_lifetime = hours(1);
 };
 
 // Made once for each state of its configuration: contexts of later revisions share it.

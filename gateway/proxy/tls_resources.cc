@@ -23,10 +23,17 @@ class Settings {
   std::string text_;
 };
 
+// What all hosts have in common.
+struct Common {
+  std::string ciphers{kDefaultTlsCiphers};
+  Duration ticket_lifetime{};
+};
+
 // Everything that a host is made of.
-std::string SettingsOf(const conf::SslConfig& ssl, const std::string& ciphers) {
+std::string SettingsOf(const conf::SslConfig& ssl, const Common& common) {
   Settings settings;
-  settings.Add(ssl.id).Add(ciphers).Add(ssl.protocols.tls12).Add(ssl.protocols.tls13);
+  settings.Add(ssl.id).Add(common.ciphers).Add(std::to_string(common.ticket_lifetime.count()));
+  settings.Add(ssl.protocols.tls12).Add(ssl.protocols.tls13);
   settings.Add(std::to_string(ssl.snis.size()));
   for (const std::string& name : ssl.snis) settings.Add(name);
   for (const conf::SslConfig::Pair& pair : ssl.pairs) {
@@ -62,8 +69,8 @@ class TlsResources::Builder {
                                          const conf::PemText* ocsp);
   void WarnOf(const conf::PemText& cert, const TlsCertificate& certificate);
   bool ReadPatterns(const conf::SslConfig& ssl, Host& host);
-  std::shared_ptr<const Host> ReadHost(const conf::SslConfig& ssl, const std::string& ciphers);
-  std::shared_ptr<const Host> FindHost(const conf::SslConfig& ssl, const std::string& ciphers);
+  std::shared_ptr<const Host> ReadHost(const conf::SslConfig& ssl, const Common& common);
+  std::shared_ptr<const Host> FindHost(const conf::SslConfig& ssl, const Common& common);
   Trust ReadTrust(const conf::PemText& ca);
   Trust SystemTrust(const conf::UpstreamTlsConfig& tls);
   std::shared_ptr<const TlsClientContext> MakeClient(const conf::UpstreamTlsConfig& tls,
@@ -143,14 +150,15 @@ bool TlsResources::Builder::ReadPatterns(const conf::SslConfig& ssl, Host& host)
 
 // Null when it was refused.
 std::shared_ptr<const TlsResources::Host> TlsResources::Builder::ReadHost(
-    const conf::SslConfig& ssl, const std::string& ciphers) {
+    const conf::SslConfig& ssl, const Common& common) {
   Host host;
   TlsIdentityConfig identity;
   identity.id = ssl.id;
   identity.names = ssl.snis;
   identity.tls12 = ssl.protocols.tls12;
   identity.tls13 = ssl.protocols.tls13;
-  identity.ciphers = ciphers;
+  identity.ciphers = common.ciphers;
+  identity.ticket_lifetime = common.ticket_lifetime;
   for (const conf::SslConfig::Pair& pair : ssl.pairs) {
     auto certificate = ReadPair(pair.cert, pair.key, &pair.ocsp);
     if (certificate) identity.certificates.push_back(std::move(*certificate));
@@ -174,8 +182,8 @@ std::shared_ptr<const TlsResources::Host> TlsResources::Builder::ReadHost(
 
 // As in the previous revision, if nothing of it has changed.
 std::shared_ptr<const TlsResources::Host> TlsResources::Builder::FindHost(
-    const conf::SslConfig& ssl, const std::string& ciphers) {
-  const std::string settings = SettingsOf(ssl, ciphers);
+    const conf::SslConfig& ssl, const Common& common) {
+  const std::string settings = SettingsOf(ssl, common);
   std::shared_ptr<const Host> host;
   if (previous_ != nullptr) {
     const auto found = previous_->hosts_.find(ssl.id);
@@ -183,7 +191,7 @@ std::shared_ptr<const TlsResources::Host> TlsResources::Builder::FindHost(
       host = found->second.host;
     }
   }
-  if (host == nullptr) host = ReadHost(ssl, ciphers);
+  if (host == nullptr) host = ReadHost(ssl, common);
   if (host == nullptr) return nullptr;
   for (size_t i = 0; i < ssl.pairs.size(); ++i) {
     WarnOf(ssl.pairs[i].cert, host->identity->certificates()[i]);
@@ -197,8 +205,10 @@ void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket
   TlsServerConfig server;
   server.default_id = tls.default_ssl;
   server.reject_unknown = tls.reject_unknown_sni;
-  const std::string ciphers = tls.ciphers.empty() ? std::string(kDefaultTlsCiphers) : tls.ciphers;
-  if (const Status status = CheckTlsCiphers(ciphers); !status.has_value()) {
+  Common common;
+  if (!tls.ciphers.empty()) common.ciphers = tls.ciphers;
+  common.ticket_lifetime = tls.ticket_rotation;
+  if (const Status status = CheckTlsCiphers(common.ciphers); !status.has_value()) {
     diagnostics_.Add(tls.position, "gateway.tls.ssl_ciphers", status.error().detail);
     return;
   }
@@ -212,7 +222,7 @@ void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket
       continue;
     }
     ++wanted;
-    if (const auto host = FindHost(ssl, ciphers)) server.identities.push_back(host->identity);
+    if (const auto host = FindHost(ssl, common)) server.identities.push_back(host->identity);
   }
   if (server.identities.size() < wanted) return;
   if (wanted == 0) {

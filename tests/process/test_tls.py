@@ -17,7 +17,7 @@ import pytest
 from support.gateway import TOP, Gateway, example, free_port, route, wait_for
 from support.origin import Origin, once, serve
 from support.raw import ConnectionEnded, RawClient
-from support.tls import Authority, TlsClient, TlsOrigin
+from support.tls import (Authority, TlsClient, TlsOrigin, config, connect, fetch, get, s_client)
 
 
 @pytest.fixture(scope="module")
@@ -27,34 +27,6 @@ def ca():
         authority.issue("client").issue("rsa", "a.test", kind="rsa").issue("new", "a.test")
         authority.issue("old", "old.test", days=-1)
         yield authority
-
-
-def config(origin, *ssls, tls=None, listen=None, **fields):
-    process = {"listen": [{"address": "127.0.0.1:$PORT", "tls": True, **(listen or {})}],
-               **fields}
-    if tls:
-        process["tls"] = tls
-    return {"gateway": process, "ssls": list(ssls), "routes": [route(origin.port)]}
-
-
-def get(host, path="/", *fields):
-    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *fields]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def fetch(client, host, path="/"):
-    client.send(get(host, path))
-    return client.read_response()
-
-
-def connect(gateway, ca, name="a.test", session=None, **options):
-    return TlsClient(gateway.port, ca.client(**options), name, session)
-
-
-def s_client(gateway, *arguments, input=b""):
-    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", *arguments],
-                          input=input, capture_output=True, timeout=30)
-    return (done.stdout + done.stderr).decode(errors="replace")
 
 
 @pytest.fixture

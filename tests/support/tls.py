@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import tempfile
 
+from .gateway import route
 from .origin import Origin
 from .raw import RawClient
 
@@ -139,3 +140,32 @@ class TlsOrigin(Origin):
             plain_close()
         connection.close = close
         super()._run(connection)
+
+
+def config(origin, *ssls, tls=None, listen=None, **fields):
+    """A gateway with a TLS listener, these certificates and one route to `origin`."""
+    process = {"listen": [{"address": "127.0.0.1:$PORT", "tls": True, **(listen or {})}],
+               **fields}
+    if tls:
+        process["tls"] = tls
+    return {"gateway": process, "ssls": list(ssls), "routes": [route(origin.port)]}
+
+
+def get(host, path="/", *fields):
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *fields]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def fetch(client, host, path="/"):
+    client.send(get(host, path))
+    return client.read_response()
+
+
+def connect(gateway, ca, name="a.test", session=None, **options):
+    return TlsClient(gateway.port, ca.client(**options), name, session)
+
+
+def s_client(gateway, *arguments, input=b""):
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", *arguments],
+                          input=input, capture_output=True, timeout=30)
+    return (done.stdout + done.stderr).decode(errors="replace")
