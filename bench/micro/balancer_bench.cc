@@ -7,9 +7,11 @@
 
 #include "balancer/bounded_load.h"
 #include "balancer/chash.h"
+#include "balancer/ewma.h"
 #include "balancer/least_conn.h"
 #include "balancer/maglev.h"
 #include "balancer/random.h"
+#include "balancer/random_two.h"
 #include "balancer/rotation.h"
 
 namespace sluice::balancer {
@@ -82,6 +84,34 @@ void LeastConnIdle(benchmark::State& state) {
   }
 }
 BENCHMARK(LeastConnIdle);
+
+void RandomTwo(benchmark::State& state) {
+  Set set;
+  const WeightedDraw draw = WeightedDraw::Build(set.weights);
+  UnderLoad(state, set, [&](Set& it) {
+    return PickRandomTwo(draw, it.endpoints, it.random, [&](size_t i) { return it.in_flight[i]; });
+  });
+}
+BENCHMARK(RandomTwo);
+
+void PeakEwma(benchmark::State& state) {
+  Set set;
+  const WeightedDraw draw = WeightedDraw::Build(set.weights);
+  const Ewma ewma;
+  std::array<EwmaState, kEndpoints> costs;
+  TimePoint now(std::chrono::hours(1));
+  for (EwmaState& cost : costs) {
+    ewma.Observe(cost, std::chrono::microseconds(NextRandom(set.random) % 10'000), now);
+  }
+  UnderLoad(state, set, [&](Set& it) {
+    now += std::chrono::microseconds(100);
+    const auto pair = draw.DrawTwo(it.endpoints, it.random);
+    return std::optional(ewma.Lower(
+        *pair, it.endpoints, now, [&](size_t i) -> const EwmaState& { return costs[i]; },
+        [&](size_t i) { return it.in_flight[i]; }));
+  });
+}
+BENCHMARK(PeakEwma);
 
 // Tables, looked up by keys of 16 bytes that differ from pick to pick.
 struct HashedSet : Set {
