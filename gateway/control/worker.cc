@@ -338,7 +338,14 @@ void Worker::End(int exit_code) {
   if (server_ == nullptr) return loop_.Stop();
   // The connections that are closed here end in a later turn, and the server must see it.
   server_->CloseAll();
-  server_->Drain([this] { loop_.Post([this] { loop_.Stop(); }); });
+  server_->Drain([this] {
+    const ProxyServer::Stats stats = server_->stats();
+    Log(LogLevel::kInfo, "ended",
+        {{"connections", stats.connections_accepted},
+         {"requests", stats.requests},
+         {"http2_floods", stats.http2_floods}});
+    loop_.Post([this] { loop_.Stop(); });
+  });
 }
 
 }  // namespace

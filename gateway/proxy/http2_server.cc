@@ -375,7 +375,9 @@ void Http2Server::CloseGracefully() {
   if (codec_.flood() != Http2Flood::kNone) {
     ++context_.http2_floods;
     Log(LogLevel::kWarn, "client floods an HTTP/2 connection",
-        {{"peer", connection_.peer_text()}, {"flood", Http2FloodName(codec_.flood())}});
+        {{"peer", connection_.peer_text()},
+         {"flood", Http2FloodName(codec_.flood())},
+         {"floods", context_.http2_floods}});
   }
   // Unread bytes would turn our close into a reset, which can overtake the GOAWAY.
   stream_.ShutdownWrite();

@@ -780,5 +780,6 @@ def test_a_flood_ends_only_its_own_connection(origin, gateway):
         data = PingFrame(opaque_data=b"12345678").serialize()
         flood(bad, lambda _: data)
         assert good.get().status == 200
+        wait_for(lambda: "peer=127.0.0.1 flood=ping floods=1" in gateway.log, "the flood to be logged")
         with pytest.raises((Ended, OSError)):
             bad.ping()
