@@ -53,14 +53,20 @@ inline bool HasControl(uint64_t word, uint8_t limit) {
 // Is each byte of `text` at least `limit` and not DEL? A `false` may be due to an allowed byte that
 // the caller then looks for byte by byte.
 inline bool IsPlain(std::string_view text, uint8_t limit) {
-  const char* data = text.data();
-  size_t left = text.size();
-  for (; left >= 8; data += 8, left -= 8) {
+  const auto has_control = [limit](const char* bytes) {
     uint64_t word;
-    std::memcpy(&word, data, sizeof(word));
-    if (HasControl(word, limit)) return false;
+    std::memcpy(&word, bytes, sizeof(word));
+    return HasControl(word, limit);
+  };
+  const char* data = text.data();
+  const char* const end = data + text.size();
+  if (text.size() >= 8) {
+    for (; end - data > 8; data += 8) {
+      if (has_control(data)) return false;
+    }
+    return !has_control(end - 8);  // overlaps what was looked at
   }
-  for (; left > 0; ++data, --left) {
+  for (; data != end; ++data) {
     const auto byte = static_cast<uint8_t>(*data);
     if (byte < limit || byte == 0x7f) return false;
   }

@@ -7,6 +7,7 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "gateway/base/block_pool.h"
 #include "gateway/http/hygiene.h"
 
 namespace sluice {
@@ -22,15 +23,28 @@ constexpr size_t kUsualEvents = 64;
 // Beyond any head that the limits of the other side let through.
 constexpr size_t kLongestHead = 1 << 20;
 
-constexpr std::array<uint8_t, 8> kDrainPing = {'d', 'r', 'a', 'i', 'n'};
-constexpr std::array<uint8_t, 8> kAlivePing = {'a', 'l', 'i', 'v', 'e'};
-
 const uint8_t* Bytes(std::string_view text) {
   return reinterpret_cast<const uint8_t*>(text.data());
 }
 
 std::string_view Text(const uint8_t* bytes, size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
+}
+
+BlockPool& Pool(void* user) { return *static_cast<BlockPool*>(user); }
+
+// nghttp2 allocates some ten small blocks for a request.
+nghttp2_mem* Memory() {
+  static thread_local BlockPool pool;
+  static thread_local nghttp2_mem memory = {
+      .mem_user_data = &pool,
+      .malloc = [](size_t size, void* user) { return Pool(user).Allocate(size); },
+      .free = [](void* block, void* user) { Pool(user).Free(block); },
+      .calloc = [](size_t count, size_t size,
+                   void* user) { return Pool(user).AllocateZero(count, size); },
+      .realloc = [](void* block, size_t size,
+                    void* user) { return Pool(user).Resize(block, size); }};
+  return &memory;
 }
 
 }  // namespace
@@ -54,14 +68,14 @@ struct Http2Codec::Callbacks {
                             void* user) noexcept {
     Http2Stream* stream = Find(session, frame->hd.stream_id);
     if (stream == nullptr) stream = &Codec(user).OpenStream(frame->hd.stream_id);
+    Codec(user).head_stream_ = stream;
     Codec(user).StartFields(*stream);
     return 0;
   }
 
-  static int OnHeader(nghttp2_session* session, const nghttp2_frame* frame, const uint8_t* name,
-                      size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
-                      void* user) noexcept {
-    Http2Stream* stream = Find(session, frame->hd.stream_id);
+  static int OnHeader(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_size,
+                      const uint8_t* value, size_t value_size, uint8_t, void* user) noexcept {
+    Http2Stream* stream = Codec(user).head_stream_;
     if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     Codec(user).OnField(*stream, Text(name, name_size), Text(value, value_size));
     return 0;
@@ -189,13 +203,17 @@ Http2Codec::Http2Codec(Role role, const CodecLimits& limits, const Http2Limits& 
   nghttp2_option* option = nullptr;
   SLUICE_CHECK(nghttp2_option_new(&option) == 0);
   nghttp2_option_set_no_auto_window_update(option, 1);
+  // Requests are checked by our own rules (http2_rules.h), which are stricter and say what is
+  // wrong.
+  nghttp2_option_set_no_http_messaging(option, role == Role::kServer ? 1 : 0);
   // Counted by the meter, whose limit is lower.
   nghttp2_option_set_stream_reset_rate_limit(option, 1 << 30, 1 << 30);
   nghttp2_option_set_max_send_header_block_length(option, kLongestHead);
   nghttp2_session* session = nullptr;
-  const int error = role == Role::kServer
-                        ? nghttp2_session_server_new2(&session, Callbacks::Get(), this, option)
-                        : nghttp2_session_client_new2(&session, Callbacks::Get(), this, option);
+  const int error =
+      role == Role::kServer
+          ? nghttp2_session_server_new3(&session, Callbacks::Get(), this, option, Memory())
+          : nghttp2_session_client_new3(&session, Callbacks::Get(), this, option, Memory());
   nghttp2_option_del(option);
   SLUICE_CHECK(error == 0);
   session_.reset(session);
@@ -288,6 +306,7 @@ Http2Stream& Http2Codec::OpenStream(int32_t id) {
 void Http2Codec::StartFields(Http2Stream& stream) {
   if (stream.head_done_) {
     stream.collector_.Start(stream.trailers_, limits_.trailers, limits_.fields);
+    stream.collector_.RefusePseudo();
   } else {
     HeaderList& fields = role_ == Role::kServer ? stream.request_.fields : stream.response_.fields;
     stream.collector_.Start(fields, limits_.head, limits_.fields);
@@ -307,6 +326,9 @@ void Http2Codec::OnHead(Http2Stream& stream, bool ended) {
   stream.collector_.Finish(stream.arena_);
   if (!stream.head_done_) {
     role_ == Role::kServer ? OnRequestHead(stream, ended) : OnResponseHead(stream, ended);
+  } else if (!ended) {
+    return Reject(stream,
+                  ClientError(ErrorCode::kMalformedRequest, "expected trailers at the end"));
   } else if (stream.collector_.is_too_large()) {
     return Reject(stream, ClientError(ErrorCode::kHeadersTooLarge, "expected fewer trailers"));
   } else if (Status status = CheckHttp2Fields(stream.trailers_); !status.has_value()) {
@@ -326,6 +348,10 @@ void Http2Codec::OnRequestHead(Http2Stream& stream, bool ended) {
         stream, long_path
                     ? ClientError(ErrorCode::kUriTooLong, "expected a shorter :path")
                     : ClientError(ErrorCode::kHeadersTooLarge, "expected fewer or smaller fields"));
+  }
+  if (pseudo.protocol.data() != nullptr && !http2_limits_.extended_connect) {
+    return Reject(stream, ClientError(ErrorCode::kMalformedRequest,
+                                      "expected no :protocol: extended CONNECT is not offered"));
   }
   if (Status status = CheckHttp2Request(pseudo, ended, head); !status.has_value()) {
     const bool deserves_answer = status.error().code == ErrorCode::kExpectationFailed;
@@ -379,7 +405,8 @@ void Http2Codec::OnBody(Http2Stream& stream, std::string_view bytes, bool ended)
   }
   stream.unconsumed_ += bytes.size();
   if (role_ == Role::kServer) {
-    stream.body_left_ -= std::min<uint64_t>(stream.body_left_, bytes.size());
+    if (bytes.size() > stream.body_left_) return RejectLength(stream);
+    stream.body_left_ -= bytes.size();
     // The last byte makes the request complete for an HTTP/1 upstream: not before END_STREAM says
     // that the length is right.
     if (stream.body_left_ == 0 && !ended) {
@@ -394,6 +421,10 @@ void Http2Codec::OnBody(Http2Stream& stream, std::string_view bytes, bool ended)
 
 void Http2Codec::OnMessageEnd(Http2Stream& stream) {
   stream.remote_ended_ = true;
+  if (role_ == Role::kServer && !stream.rejected_ && stream.body_left_ > 0 &&
+      stream.request_.body.kind == BodyFraming::Kind::kLength) {
+    return RejectLength(stream);
+  }
   if (stream.head_held_) AnnounceHead(stream);
   if (stream.last_byte_held_ && !stream.rejected_) {
     events_.push_back(
@@ -408,18 +439,9 @@ void Http2Codec::StopReceiving(Http2Stream& stream) {
   nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, NGHTTP2_NO_ERROR);
 }
 
-void Http2Codec::OnPong(uint8_t mark) {
-  if (mark == kAlivePing[0]) {
-    events_.push_back({.kind = Http2Event::Kind::kPong});
-  } else if (mark == kDrainPing[0] && draining_) {
-    nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
-                          nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
-                          nullptr, 0);
-  }
-}
-
 void Http2Codec::OnStreamClosed(Http2Stream& stream, uint32_t code) {
   stream.closed_ = true;
+  if (head_stream_ == &stream) head_stream_ = nullptr;
   --open_streams_;
   stream.body_.Clear();
   if (stream.unconsumed_ > 0) {
@@ -454,6 +476,11 @@ void Http2Codec::Reject(Http2Stream& stream, Error error) {
   nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, NGHTTP2_PROTOCOL_ERROR);
 }
 
+void Http2Codec::RejectLength(Http2Stream& stream) {
+  Reject(stream,
+         ClientError(ErrorCode::kBadFraming, "expected as many bytes as content-length says"));
+}
+
 void Http2Codec::Spend(Http2Flood kind) {
   if (const Http2Flood flood = meter_.Take(kind, now_); flood != Http2Flood::kNone) Fail(flood);
 }
@@ -466,28 +493,6 @@ void Http2Codec::Fail(Http2Flood flood) {
 void Http2Codec::Terminate(Http2ErrorCode code) {
   broken_ = true;
   nghttp2_session_terminate_session(session_.get(), static_cast<uint32_t>(code));
-}
-
-void Http2Codec::Ping() {
-  nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, kAlivePing.data());
-}
-
-void Http2Codec::BeginDrain() {
-  if (std::exchange(draining_, true)) return;
-  nghttp2_submit_shutdown_notice(session_.get());
-}
-
-void Http2Codec::EndDrain() {
-  if (broken_ || std::exchange(drained_, true)) return;
-  nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
-                        nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
-                        nullptr, 0);
-}
-
-// The answer to a PING behind it says that the peer has seen it.
-void Http2Codec::OnGoawaySent() {
-  if (!draining_ || std::exchange(drain_ping_sent_, true)) return;
-  nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, kDrainPing.data());
 }
 
 }  // namespace sluice

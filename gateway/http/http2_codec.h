@@ -169,6 +169,7 @@ class Http2Codec {
   void OnMalformed(Http2Stream& stream, std::string_view why);
   void Refuse(Http2Stream& stream, Error error);
   void Reject(Http2Stream& stream, Error error);  // malformed
+  void RejectLength(Http2Stream& stream);
   void Spend(Http2Flood kind);
   void Fail(Http2Flood flood);
   void Append(std::string_view bytes);  // to the output; copies
@@ -193,6 +194,7 @@ class Http2Codec {
   bool drained_ = false;  // the last GOAWAY is submitted
   bool established_ = false;
   uint64_t heads_received_ = 0;
+  Http2Stream* head_stream_ = nullptr;  // whose fields are coming
   std::vector<Http2Event> events_;
   size_t next_event_ = 0;
   IntrusiveList<Http2Stream> streams_;  // all; freed from retired_, or with the codec

@@ -1,5 +1,6 @@
 // The output side of the codec; http2_codec.cc has the input side.
 #include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,9 @@ namespace {
 // Pieces of body up to this are cheaper to copy than to send from where they are.
 constexpr size_t kCopyLimit = 512;
 constexpr size_t kFrameHead = 9;
+
+constexpr std::array<uint8_t, 8> kDrainPing = {'d', 'r', 'a', 'i', 'n'};
+constexpr std::array<uint8_t, 8> kAlivePing = {'a', 'l', 'i', 'v', 'e'};
 
 const uint8_t* Bytes(std::string_view text) {
   return reinterpret_cast<const uint8_t*>(text.data());
@@ -253,6 +257,38 @@ bool Http2Codec::can_open_stream() const {
   return nghttp2_session_check_request_allowed(session_.get()) != 0 &&
          open_streams_ < nghttp2_session_get_remote_settings(
                              session_.get(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+void Http2Codec::Ping() {
+  nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, kAlivePing.data());
+}
+
+void Http2Codec::BeginDrain() {
+  if (std::exchange(draining_, true)) return;
+  nghttp2_submit_shutdown_notice(session_.get());
+}
+
+void Http2Codec::EndDrain() {
+  if (broken_ || std::exchange(drained_, true)) return;
+  nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
+                        nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
+                        nullptr, 0);
+}
+
+// The answer to a PING behind it says that the peer has seen it.
+void Http2Codec::OnGoawaySent() {
+  if (!draining_ || std::exchange(drain_ping_sent_, true)) return;
+  nghttp2_submit_ping(session_.get(), NGHTTP2_FLAG_NONE, kDrainPing.data());
+}
+
+void Http2Codec::OnPong(uint8_t mark) {
+  if (mark == kAlivePing[0]) {
+    events_.push_back({.kind = Http2Event::Kind::kPong});
+  } else if (mark == kDrainPing[0] && draining_) {
+    nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
+                          nullptr, 0);
+  }
 }
 
 }  // namespace sluice

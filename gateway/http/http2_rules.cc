@@ -40,6 +40,9 @@ bool IsConnectionSpecific(HeaderId id) {
 }
 
 Status CheckField(const HeaderField& field) {
+  if (!field.name.empty() && field.name.front() == ':') {
+    return Expected("known pseudo-header fields, once each and before the fields", field.name);
+  }
   if (!IsToken(field.name) || !IsLowerCase(field.name)) {
     return Expected("a lower-case field name", field.name);
   }
@@ -151,6 +154,10 @@ Status CheckHttp2Request(const Http2PseudoFields& pseudo, bool ended, RequestHea
   SetHttp2RequestLine(pseudo, head);
   SLUICE_TRY(CheckHttp2Fields(head.fields));
   if (!IsToken(pseudo.method)) return Expected("a method", pseudo.method);
+  if (pseudo.status.data() != nullptr) return Expected("a request without :status", pseudo.status);
+  if (pseudo.protocol.data() != nullptr && head.method != Method::kConnect) {
+    return Expected("the method CONNECT beside :protocol", pseudo.method);
+  }
   SLUICE_TRY(ReadAuthority(pseudo, head));
   SLUICE_TRY(ReadTarget(pseudo, head));
   // RFC 8441 5: what HTTP/1 asks for by GET and Upgrade. What follows the head is the tunnel.

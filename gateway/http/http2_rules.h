@@ -10,8 +10,8 @@
 
 namespace sluice {
 
-// Pseudo-header fields; null data() when absent. Which of them a message has, once each, before
-// the others and with no unknown one among them, is checked by the codec.
+// Pseudo-header fields; null data() when absent. One that is unknown, repeated or behind a field
+// stands among the fields instead.
 struct Http2PseudoFields {
   std::string_view method;
   std::string_view scheme;

@@ -38,7 +38,7 @@ void Http2FieldCollector::Start(HeaderList& fields, uint32_t max_bytes, uint32_t
   bytes_ = count_ = 0;
   max_bytes_ = max_bytes;
   max_fields_ = max_fields;
-  too_large_ = false;
+  too_large_ = pseudo_refused_ = false;
 }
 
 void Http2FieldCollector::Add(std::string_view name, std::string_view value, Arena& arena) {
@@ -61,17 +61,28 @@ void Http2FieldCollector::Add(std::string_view name, std::string_view value, Are
 }
 
 bool Http2FieldCollector::AddPseudo(std::string_view name, std::string_view value, Arena& arena) {
-  constexpr std::pair<std::string_view, std::string_view Http2PseudoFields::*> kFields[] = {
-      {":method", &Http2PseudoFields::method},       {":scheme", &Http2PseudoFields::scheme},
-      {":authority", &Http2PseudoFields::authority}, {":path", &Http2PseudoFields::path},
-      {":protocol", &Http2PseudoFields::protocol},   {":status", &Http2PseudoFields::status},
-  };
-  for (const auto& [known, member] : kFields) {
-    if (name != known) continue;
-    pseudo_.*member = CopyPresent(value, arena);
-    return true;
+  std::string_view* const place = FindPseudo(name);
+  const bool too_late = count_ > 0;
+  if (place == nullptr || place->data() != nullptr || too_late || pseudo_refused_) return false;
+  *place = CopyPresent(value, arena);
+  return true;
+}
+
+std::string_view* Http2FieldCollector::FindPseudo(std::string_view name) {
+  switch (name.size()) {
+    case 5:
+      return name == ":path" ? &pseudo_.path : nullptr;
+    case 7:
+      if (name == ":method") return &pseudo_.method;
+      if (name == ":scheme") return &pseudo_.scheme;
+      return name == ":status" ? &pseudo_.status : nullptr;
+    case 9:
+      return name == ":protocol" ? &pseudo_.protocol : nullptr;
+    case 10:
+      return name == ":authority" ? &pseudo_.authority : nullptr;
+    default:
+      return nullptr;
   }
-  return false;  // kept as a field, whose name no rule lets pass
 }
 
 void Http2FieldCollector::Finish(Arena& arena) {

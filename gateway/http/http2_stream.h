@@ -24,6 +24,7 @@ namespace sluice {
 class Http2FieldCollector {
  public:
   void Start(HeaderList& fields, uint32_t max_bytes, uint32_t max_fields);
+  void RefusePseudo() { pseudo_refused_ = true; }  // until the next Start: trailers
   void Add(std::string_view name, std::string_view value, Arena& arena);
   // Joins the Cookie fields into one (RFC 9113 8.2.3). Nothing is added after it.
   void Finish(Arena& arena);
@@ -33,7 +34,10 @@ class Http2FieldCollector {
   uint64_t bytes() const { return bytes_; }  // as RFC 9113 6.5.2 counts them
 
  private:
+  // False for one that is unknown, repeated, or behind a field: it is kept as a field, whose name
+  // no rule lets pass.
   bool AddPseudo(std::string_view name, std::string_view value, Arena& arena);
+  std::string_view* FindPseudo(std::string_view name);
 
   HeaderList* fields_ = nullptr;
   Http2PseudoFields pseudo_;
@@ -43,6 +47,7 @@ class Http2FieldCollector {
   uint32_t max_bytes_ = 0;
   uint32_t max_fields_ = 0;
   bool too_large_ = false;
+  bool pseudo_refused_ = false;
 };
 
 // Body bytes on their way out. What is added is lent until the callback ends. Then Hold makes it
