@@ -294,7 +294,7 @@ def test_a_body_that_was_not_announced_is_malformed_too(shared, client):  # RFC 
         assert client.finish(stream).reset == PROTOCOL_ERROR
         assert not [seen for seen in origin.requests if seen.target == "/held"]
     assert [(record["status"], record["reason"], record["method"], record["path"])
-            for record in records] == [(400, "malformed_request", "POST", "/held")]
+            for record in records] == [(400, "bad_framing", "POST", "/held")]
 
 
 @pytest.mark.parametrize("fields", cases(

@@ -419,7 +419,7 @@ TEST(Http2CodecTest, CompletesNoRequestBeforeItsLengthIsConfirmed) {  // H2.CL
   server.Receive(Headers(7, Post({{"content-length", "0"}}), frames::kEndHeaders) +
                  frames::Data(7, "GET /smuggled HTTP/1.1", frames::kEndStream));
   EXPECT_TRUE(server.IsReset(7, Http2ErrorCode::kProtocolError));
-  EXPECT_EQ(server.Events(), (Strings{"malformed 7 malformed_request", "closed 7 1"}));
+  EXPECT_EQ(server.Events(), (Strings{"malformed 7 bad_framing", "closed 7 1"}));
 }
 
 TEST(Http2CodecTest, RefusesBadTrailers) {  // RFC 9113 8.1
