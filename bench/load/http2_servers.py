@@ -1,27 +1,14 @@
-"""The proxies of servers.py, set up for HTTP/2 from clients: without TLS by prior knowledge, or inside
-TLS 1.3 with one cipher, one group and one ECDSA certificate for all."""
+"""The proxies of servers.py, set up for HTTP/2 from clients: by prior knowledge, or inside TLS 1.3; to
+an HTTP/1 origin, or as a gRPC proxy that speaks HTTP/2 to it."""
 
 import json
 import os
 import socket
-import subprocess
 
 from processes import Server
-from servers import Haproxy, Nginx, Sluice
+from servers import Haproxy, Nginx, Sluice, Tls
 
 CIPHER = "TLS_AES_128_GCM_SHA256"
-
-
-def certificate(directory):
-    """(certificate, key) as files in `directory`; made by the first who asks."""
-    names = [os.path.join(directory, name) for name in ("cert.pem", "key.pem")]
-    if not os.path.exists(names[0]):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=bench.test",
-                        "-addext", "subjectAltName=DNS:bench.test,IP:127.0.0.1",
-                        "-keyout", names[1], "-out", names[0]], check=True, capture_output=True)
-        os.chmod(names[1], 0o644)
-    return names
 
 
 def accepts(server):
@@ -36,98 +23,103 @@ def accepts(server):
 class NginxHttp2(Nginx):
     is_ready = accepts
 
-    def __init__(self, root, origin, tls=False):
-        super().__init__(root, origin)
-        self.secure = tls
+    def __init__(self, root, origin, tls=None, grpc=False):
+        super().__init__(root, origin, tls=tls)
+        self.grpc = grpc
 
     def command(self):
         command = super().command()
-        path = os.path.join(self.directory, "nginx.conf")
-        with open(path) as file:
-            text = file.read()
-        secure = ""
-        if self.secure:
-            cert, key = certificate(self.directory)
-            secure = (f"ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.3; "
-                      f"ssl_conf_command Ciphersuites {CIPHER}; ssl_ecdh_curve X25519;")
-        text = text.replace("backlog=8192 reuseport ;", "backlog=8192 reuseport http2"
-                            f"{' ssl' if self.secure else ''}; {secure}")
-        with open(path, "w") as file:
-            file.write(text)
+        self.edit("nginx.conf", self.speak_http2)
         return command
+
+    def speak_http2(self, text):
+        text = text.replace("reuseport ", "reuseport http2 ")
+        if not self.grpc:
+            return text
+        return (text.replace(f"127.0.0.1:{self.origin.port}", f"127.0.0.1:{self.origin.grpc_port}")
+                .replace("proxy_pass http://origin; proxy_http_version 1.1; "
+                         "proxy_max_temp_file_size 0;", "grpc_pass grpc://origin;")
+                .replace('proxy_set_header Connection "";', "")
+                .replace("proxy_set_header", "grpc_set_header"))
 
 
 class HaproxyHttp2(Haproxy):
     is_ready = accepts
 
-    def __init__(self, root, origin, tls=False):
+    def __init__(self, root, origin, tls=None, grpc=False):
         super().__init__(root, origin)
-        self.secure = tls
+        self.tls = tls
+        self.grpc = grpc
 
     def command(self):
         command = super().command()
-        path = os.path.join(self.directory, "haproxy.cfg")
-        with open(path) as file:
-            text = file.read()
-        if self.secure:
-            both = self.write("both.pem", "".join(open(name).read()
-                                                  for name in certificate(self.directory)))
+        self.edit("haproxy.cfg", self.speak_http2)
+        return command
+
+    def speak_http2(self, text):
+        if self.tls:
+            both = self.write("both.pem", self.tls.read("cert.pem") + self.tls.read("key.pem"))
             text = text.replace("backlog 8192", f"backlog 8192 ssl crt {both} alpn h2 "
                                 f"ssl-min-ver TLSv1.3 ciphersuites {CIPHER} curves X25519")
             text = text.replace("X-Forwarded-Proto http", "X-Forwarded-Proto https")
-        with open(path, "w") as file:
-            file.write(text)
-        return command
+        if self.grpc:
+            text = text.replace("backlog 8192", "backlog 8192 proto h2")
+            text = text.replace(f"127.0.0.1:{self.origin.port}",
+                                f"127.0.0.1:{self.origin.grpc_port} proto h2")
+        return text
 
 
 class Nghttpx(Server):
     name = "nghttpx"
     is_ready = accepts
 
-    def __init__(self, root, origin, tls=False):
+    def __init__(self, root, origin, tls=None):
         super().__init__(root)
         self.origin = origin
-        self.secure = tls
+        self.tls = tls
 
     def command(self):
-        files = certificate(self.directory) if self.secure else ()
+        files = [os.path.join(self.tls.directory, name)
+                 for name in ("key.pem", "cert.pem")] if self.tls else []
         return ["nghttpx", "--workers=1", "--single-process", "--no-via", "--add-x-forwarded-for",
                 "--strip-incoming-x-forwarded-for", "--accesslog-file=/dev/null",
                 "--errorlog-file=/dev/stderr", "--conf=/dev/null", "--log-level=WARN",
                 f"--backend=127.0.0.1,{self.origin.port}", "--backend-keep-alive-timeout=300s",
                 "--frontend-http2-read-timeout=300s", f"--tls13-ciphers={CIPHER}",
-                f"--frontend=127.0.0.1,{self.port}{'' if self.secure else ';no-tls'}",
-                *reversed(files)]
+                f"--frontend=127.0.0.1,{self.port}{'' if self.tls else ';no-tls'}", *files]
 
 
 class SluiceHttp2(Sluice):
-    def __init__(self, root, origin, binary, tls=False):
-        super().__init__(root, origin, binary)
-        self.secure = tls
-        if tls:
-            self.is_ready = lambda: accepts(self)
+    is_ready = accepts
+
+    def __init__(self, root, origin, binary, tls=None, grpc=False):
+        super().__init__(root, origin, binary, tls=tls)
+        self.grpc = grpc
 
     def command(self):
         command = super().command()
-        path = os.path.join(self.directory, "sluice.yaml")
-        with open(path) as file:
-            config = json.load(file)
-        config["gateway"]["listen"] = [
-            {"address": f"127.0.0.1:{self.port}", "http2": True, "tls": self.secure}]
-        if self.secure:
-            cert, key = (open(name).read() for name in certificate(self.directory))
-            config["ssls"] = [{"id": "bench", "snis": ["bench.test"], "cert": cert, "key": key}]
-        with open(path, "w") as file:
-            json.dump(config, file, indent=1)
+        self.edit("sluice.yaml", self.speak_http2)
         return command
+
+    def speak_http2(self, text):
+        config = json.loads(text)
+        config["gateway"]["listen"] = [
+            {"address": f"127.0.0.1:{self.port}", "http2": True, "tls": self.tls is not None}]
+        if self.grpc:
+            config["upstreams"][0].update(
+                scheme="grpc", nodes={f"127.0.0.1:{self.origin.grpc_port}": 1})
+        return json.dumps(config, indent=1)
 
 
 def make(name, root, origin, sluice):
-    """`name`: as in the works of run.py, such as "nghttpx h2 tls"."""
-    tls = name.endswith(" tls")
-    kind = name.split()[0]
+    """`name`: as in the works of run.py, such as "nghttpx h2 tls" or "nginx grpc"."""
+    kind, *how = name.split()
+    settings = {}
+    if "tls" in how:
+        settings["tls"] = Tls.make(root, "TLSv1.3")
+    if "grpc" in how:
+        settings["grpc"] = True
     if kind == "sluice":
-        return SluiceHttp2(root, origin, sluice, tls)
-    return {"nginx": NginxHttp2, "haproxy": HaproxyHttp2, "nghttpx": Nghttpx}[kind](root, origin, tls)
-
-
+        return SluiceHttp2(root, origin, sluice, **settings)
+    return {"nginx": NginxHttp2, "haproxy": HaproxyHttp2, "nghttpx": Nghttpx}[kind](
+        root, origin, **settings)

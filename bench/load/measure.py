@@ -28,6 +28,7 @@ class Load:
     handshakes: str = ""  # by `openssl s_time` instead: "new" or "reuse", one at a time
     streams: int = 0  # HTTP/2 with so many on each connection
     tls: bool = False
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,15 @@ def run_h2load(server, load, seconds):
     command = ["taskset", "-c", str(LOAD_CPU), "h2load", "-t", "1", "-c", str(load.connections),
                "-m", str(load.streams), "-D", str(seconds), "--groups=X25519",
                f"{scheme}://127.0.0.1:{server.port}{load.path}"]
-    output = subprocess.run(command, check=True, capture_output=True, text=True,
-                            timeout=seconds + 60).stdout
+    for header in load.headers:
+        command += ["-H", header]
+    with tempfile.NamedTemporaryFile() as body:
+        if load.body:
+            body.write(load.body)
+            body.flush()
+            command += ["-d", body.name]
+        output = subprocess.run(command, check=True, capture_output=True, text=True,
+                                timeout=seconds + 60).stdout
     failed, errored, timeout = map(int, re.search(
         r"(\d+) failed, (\d+) errored, (\d+) timeout", output).groups())
     good, *bad = map(int, re.search(

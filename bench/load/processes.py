@@ -75,6 +75,12 @@ class Server:
             file.write(text)
         return path
 
+    def edit(self, file_name, change):
+        """Replaces a file that `write` made by what `change` makes of its text."""
+        with open(os.path.join(self.directory, file_name)) as file:
+            text = file.read()
+        self.write(file_name, change(text))
+
     def start(self, environment=None):
         log = open(os.path.join(self.directory, "output.log"), "wb")
         self.process = subprocess.Popen(

@@ -22,6 +22,9 @@ from servers import Haproxy, Nginx, NginxLargeBuffers, Origin, Sluice, Tls
 
 ROUTES = 10_000
 PAIR = ("nginx", "sluice")
+DEFAULT_WORKS = ("small", "10k", "1m", "close", "routes", "tls", "tls-1m", "tls-full", "tls-tickets",
+                 "h2", "h2-tls", "grpc", "idle", "tls-idle", "calls")
+GRPC_REQUEST = b"\0" + (64).to_bytes(4, "big") + b"x" * 64
 MAX_STEAL = 0.02
 MAX_SPREAD = 0.05
 
@@ -70,6 +73,10 @@ end
         "h2-tls": Work("h2 over TLS 1.3 to HTTP/1, 16 streams on each of 16 connections",
                        Load("/small", connections=16, streams=16, tls=True), 0.60,
                        ("nginx h2 tls", "haproxy h2 tls", "nghttpx h2 tls", "sluice h2 tls")),
+        "grpc": Work("gRPC unary, h2c to h2c, 16 streams on each of 16 connections",
+                     Load("/bench.Echo/Say", connections=16, streams=16, body=GRPC_REQUEST,
+                          headers=("content-type: application/grpc", "te: trailers")), 0.60,
+                     ("nginx grpc", "haproxy grpc", "sluice grpc")),
     }
 
 
@@ -245,9 +252,8 @@ def measure_calls(root, origin, options):
 def parse_options():
     top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--works", default="small,10k,1m,close,routes,idle,calls",
-                        help="comma-separated; also: 1m-buffers, tls, tls-1m, tls-full, tls-tickets, "
-                             "tls-idle (default: %(default)s)")
+    parser.add_argument("--works", default=",".join(DEFAULT_WORKS),
+                        help="comma-separated; also: 1m-buffers (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=6, help="besides the dropped one")
     parser.add_argument("--seconds", type=int, default=3, help="of load for a proxy and round")
     parser.add_argument("--idle", type=int, default=9_000, help="idle connections")

@@ -9,7 +9,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 
-from processes import LOAD_CPU, Server
+from processes import LOAD_CPU, Server, free_port
 
 SMALL_BODY = "ok " * 12  # with nginx's head some 200 bytes on the wire
 MANY = 1_000_000_000
@@ -53,10 +53,15 @@ class Tls:
 
 
 class Origin(Server):
-    """nginx with static replies, files in tmpfs; the same one behind every proxy."""
+    """nginx with static replies, files in tmpfs; the same one behind every proxy. On `grpc_port` it
+    answers as gRPC servers do, with a body and trailers; no proxy looks into the messages."""
 
     name = "origin"
     cpu = LOAD_CPU
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.grpc_port = free_port()
 
     def command(self):
         for size, file_name in ((10 * 1024, "10k"), (1024 * 1024, "1m")):
@@ -75,6 +80,12 @@ http {{
     location = /10k {{ }}
     location = /1m {{ }}
     location / {{ return 200 "{SMALL_BODY}"; }}
+  }}
+  server {{
+    listen 127.0.0.1:{self.grpc_port} backlog=8192 http2;
+    http2_max_concurrent_streams 1024;
+    add_trailer grpc-status 0;
+    location / {{ default_type application/grpc; return 200 "{SMALL_BODY}"; }}
   }}
 }}
 """)
