@@ -3,6 +3,7 @@ scripted peer for what does not."""
 # ctest: timeout=180
 
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -224,6 +225,31 @@ def test_upload_waits_for_the_window():
             response = client.read_response()
             assert (response.status, response.json()["reason"]) == (504, "upstream_send_timeout")
         wait_for(lambda: origin.resets, "the reset of the stream")
+
+
+def test_large_pieces_go_out_without_a_word_from_the_peer():
+    """What one turn has read, 128 KiB, is more than is put out in one go. The windows are wide open, and
+    nothing that the peer sends reminds the gateway of the rest."""
+    size = 4 << 20
+
+    def answer(connection, stream, headers):
+        with connection.lock:
+            connection.h2.increment_flow_control_window(1 << 28)
+
+    def respond(connection, stream):
+        connection.respond(stream, body=hashlib.sha256(connection.bodies[stream]).digest())
+
+    settings = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 28}
+    body = os.urandom(1 << 20) * (size >> 20)
+    with stage(answer, acknowledge=False, settings=settings, on_end=respond) as (gateway, origin):
+        for framing in ("length", "chunked"):
+            with RawClient(gateway.port) as client:
+                head = b"Content-Length: %d" % size
+                data = body
+                if framing == "chunked":
+                    head, data = b"Transfer-Encoding: chunked", b"%x\r\n%s\r\n0\r\n\r\n" % (size, body)
+                client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n" + data)
+                assert client.read_response().body == hashlib.sha256(body).digest()
 
 
 def test_client_that_goes_away_resets_its_stream_only():
