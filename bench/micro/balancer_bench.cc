@@ -1,4 +1,5 @@
-// One pick among 100 endpoints by each algorithm, as a request makes it.
+// One pick among 100 endpoints by each algorithm, as a request makes it; and what else of balancer/
+// a request pays.
 #include <array>
 #include <string>
 #include <vector>
@@ -6,13 +7,16 @@
 #include <benchmark/benchmark.h>
 
 #include "balancer/bounded_load.h"
+#include "balancer/breaker.h"
 #include "balancer/chash.h"
 #include "balancer/ewma.h"
 #include "balancer/least_conn.h"
 #include "balancer/maglev.h"
+#include "balancer/outlier.h"
 #include "balancer/random.h"
 #include "balancer/random_two.h"
 #include "balancer/rotation.h"
+#include "balancer/split.h"
 
 namespace sluice::balancer {
 namespace {
@@ -159,6 +163,39 @@ void BuildTable(benchmark::State& state) {
 }
 BENCHMARK(BuildTable<KetamaRing>)->Name("BuildChash")->Unit(benchmark::kMicrosecond);
 BENCHMARK(BuildTable<MaglevTable>)->Name("BuildMaglev")->Unit(benchmark::kMicrosecond);
+
+void StickySplit(benchmark::State& state) {
+  HashedSet set;
+  const std::array<uint32_t, 3> weights = {5, 10, 85};
+  const auto split = std::get<Split>(Split::Build(weights, 2, "route/1"));
+  for (auto _ : state) benchmark::DoNotOptimize(split.Of(set.NextKey()));
+}
+BENCHMARK(StickySplit);
+
+// What health costs a request that succeeds, with one worker.
+void BreakerCall(benchmark::State& state) {
+  const Breaker breaker({});
+  BreakerState words;
+  TimePoint now(std::chrono::hours(1));
+  for (auto _ : state) {
+    now += std::chrono::microseconds(100);
+    const BreakerPass pass = breaker.Admit(words, now, 1);
+    breaker.Report(words, pass, CallOutcome::kGood, std::chrono::milliseconds(1), now);
+  }
+}
+BENCHMARK(BreakerCall);
+
+void OutlierReport(benchmark::State& state) {
+  const Outlier outlier({});
+  OutlierState words;
+  OutlierState* const upstream[] = {&words};
+  TimePoint now(std::chrono::hours(1));
+  for (auto _ : state) {
+    now += std::chrono::microseconds(100);
+    benchmark::DoNotOptimize(outlier.Report(words, upstream, Outcome::kSuccess, now));
+  }
+}
+BENCHMARK(OutlierReport);
 
 }  // namespace
 }  // namespace sluice::balancer
