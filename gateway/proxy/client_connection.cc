@@ -62,18 +62,28 @@ void ClientConnection::Begin(const conf::ListenConfig& listen) {
   SetDeadline(context_.gateway().timeouts.header);
 }
 
-void ClientConnection::ReadProxyHeader(std::string_view bytes) {
+// What has come in pieces is put together until it tells what it is.
+void ClientConnection::ReadEarly(std::string_view bytes) {
   Buffer early;
   if (!early_.empty()) {
     early_.Append(bytes);
     early = std::exchange(early_, Buffer());
     bytes = early.view();
   }
-  const auto header = ParseProxyHeader(bytes);
-  if (!header.has_value()) return Refuse(header.error().detail);
-  if (header->state == ProxyHeader::State::kNeedMore) return early_.Append(bytes);
-  OnProxyHeader(*header, bytes);
+  const bool done = stage_ == Stage::kProxyHeader ? ReadProxyHeader(bytes) : ReadPreface(bytes);
+  if (!done) return early_.Append(bytes);
   if (!early.empty()) context_.loop.FlushDirty();  // what was lent lies there
+}
+
+bool ClientConnection::ReadProxyHeader(std::string_view bytes) {
+  const auto header = ParseProxyHeader(bytes);
+  if (!header.has_value()) {
+    Refuse(header.error().detail);
+    return true;
+  }
+  if (header->state == ProxyHeader::State::kNeedMore) return false;
+  OnProxyHeader(*header, bytes);
+  return true;
 }
 
 void ClientConnection::OnProxyHeader(const ProxyHeader& header, std::string_view bytes) {
@@ -142,25 +152,19 @@ void ClientConnection::BeginProtocol(std::string_view received) {
   stage_ = Stage::kPreface;
   header_required_ = false;
   SetDeadline(context_.gateway().timeouts.header);
-  if (!received.empty()) ReadPreface(received);
+  if (!received.empty()) ReadEarly(received);
 }
 
-void ClientConnection::ReadPreface(std::string_view bytes) {
-  Buffer early;
-  if (!early_.empty()) {
-    early_.Append(bytes);
-    early = std::exchange(early_, Buffer());
-    bytes = early.view();
-  }
+bool ClientConnection::ReadPreface(std::string_view bytes) {
   const std::string_view preface = Http2Codec::kPreface;
   if (bytes.substr(0, preface.size()) == preface) {
     StartProtocol<Http2Server>(bytes);
   } else if (preface.substr(0, bytes.size()) != bytes) {
     StartProtocol<Http1Server>(bytes);
   } else {
-    return early_.Append(bytes);
+    return false;
   }
-  if (!early.empty()) context_.loop.FlushDirty();  // what was lent lies there
+  return true;
 }
 
 void ClientConnection::Refuse(std::string_view why) {
@@ -175,9 +179,8 @@ void ClientConnection::OnRead(std::string_view bytes) {
   if (closing_) return;
   switch (stage_) {
     case Stage::kProxyHeader:
-      return ReadProxyHeader(bytes);
     case Stage::kPreface:
-      return ReadPreface(bytes);
+      return ReadEarly(bytes);
     case Stage::kProtocol:
       return protocol_->OnRead(bytes);
     case Stage::kHandshake:

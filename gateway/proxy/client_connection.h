@@ -81,13 +81,14 @@ class ClientConnection final : public StreamObserver,
   void SetPeer(const SocketAddress& peer);
   bool peer_is_trusted() const;
   void Begin(const conf::ListenConfig& listen);
-  void ReadProxyHeader(std::string_view bytes);
+  void ReadEarly(std::string_view bytes);
+  bool ReadProxyHeader(std::string_view bytes);  // false: it is not complete
   void OnProxyHeader(const ProxyHeader& header, std::string_view bytes);
   // `received`: what has come already.
   void BeginHandshake(std::string_view received);
   void OnPlainHttp();
   void BeginProtocol(std::string_view received);
-  void ReadPreface(std::string_view bytes);  // tells HTTP/2 with prior knowledge from HTTP/1
+  bool ReadPreface(std::string_view bytes);  // tells HTTP/2 with prior knowledge from HTTP/1
   template <typename Protocol>
   void StartProtocol(std::string_view received);
   void Refuse(std::string_view why);

@@ -201,6 +201,13 @@ std::string_view WriteTrailers(const HeaderList& trailers, Arena& arena) {
   return out.Finish();
 }
 
+BodyFraming HeaderOnlyFraming(const ResponseHead& head) {
+  if (head.body.kind == BodyFraming::Kind::kLength) return head.body;
+  const auto length = ParseDecimal(head.fields.Value(HeaderId::kContentLength));
+  if (!length) return {};
+  return {BodyFraming::Kind::kLength, *length};
+}
+
 std::string_view WriteChunkHead(size_t size, Arena& arena) {
   constexpr size_t kBound = 18;  // 16 hex digits and CRLF
   char* out = arena.Allocate(kBound);

@@ -64,6 +64,10 @@ std::string_view WriteTrailers(const HeaderList& trailers, Arena& arena);
 // The size line in front of a chunk.
 std::string_view WriteChunkHead(size_t size, Arena& arena);
 
+// Of a response without a body, to HEAD or with 304: it may still say how long the body would be
+// (RFC 9110 8.6).
+BodyFraming HeaderOnlyFraming(const ResponseHead& head);
+
 // Fields that concern one connection only, whatever Connection says; and Content-Length, which is
 // written from the parsed framing.
 bool IsHopByHop(HeaderId id);

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "gateway/base/text.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/forward_headers.h"
 
@@ -16,14 +15,6 @@ constexpr size_t kLeftoverLimit = 64 * 1024;
 constexpr uint64_t kDiscardLimit = 256 * 1024;
 // How long a client may take to notice that we have closed.
 constexpr Duration kLingerTime = seconds(5);
-
-// A response without a body may still say how long it would be (RFC 9110 8.6).
-BodyFraming HeaderOnlyFraming(const ResponseHead& head) {
-  if (head.body.kind == BodyFraming::Kind::kLength) return head.body;
-  const auto length = ParseDecimal(head.fields.Value(HeaderId::kContentLength));
-  if (!length) return {};
-  return {BodyFraming::Kind::kLength, *length};
-}
 
 }  // namespace
 

@@ -25,14 +25,6 @@ constexpr Duration kShortestTick = milliseconds(50);
 // How long a client may take to notice that we have closed.
 constexpr Duration kLingerTime = seconds(2);
 
-// A response without a body may still say how long it would be (RFC 9110 8.6).
-BodyFraming HeaderOnlyFraming(const ResponseHead& head) {
-  if (head.body.kind == BodyFraming::Kind::kLength) return head.body;
-  const auto length = ParseDecimal(head.fields.Value(HeaderId::kContentLength));
-  if (!length) return {};
-  return {BodyFraming::Kind::kLength, *length};
-}
-
 }  // namespace
 
 Http2ServerStream::Http2ServerStream(Http2Server& server)

@@ -17,6 +17,7 @@ import h2.exceptions
 import h2.settings
 
 from .gateway import PATIENCE
+from .sockets import accepted, stop_listening
 
 
 class H2Connection:
@@ -123,21 +124,12 @@ class H2Origin:
         return self
 
     def __exit__(self, *_):
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listener.close()
+        stop_listening(self.listener)
         for connection in self.connections:
             connection.close()
 
     def _accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for sock in accepted(self.listener):
             connection = H2Connection(self, sock)
             self.connections.append(connection)
             threading.Thread(target=connection.run, daemon=True).start()

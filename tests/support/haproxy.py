@@ -3,11 +3,11 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 
 from .gateway import PATIENCE, free_port, wait_for
+from .sockets import accepts
 
 
 class Haproxy:
@@ -40,12 +40,7 @@ listen front
         if self.process.poll() is not None:
             self.log.seek(0)
             raise AssertionError(f"haproxy ended at its start: {self.log.read()}")
-        try:
-            # A port that only accepts; what is forwarded of this is a connection without a request.
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            return True
-        except OSError:
-            return False
+        return accepts(self.port)  # what is forwarded of this is a connection without a request
 
     def __enter__(self):
         return self

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass, field
 
 from .gateway import PATIENCE, free_port, wait_for
+from .sockets import accepted, accepts, stop_listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -189,14 +190,8 @@ class Origin:
         assert kind is not None or not self.failures, f"a script failed: {self.failures[0]!r}"
 
     def _accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
+        for sock in accepted(self.listener):
             sock.settimeout(PATIENCE)
-            if sock.family == socket.AF_INET:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 connection = Connection(self, sock, len(self.connections))
                 self.connections.append(connection)
@@ -213,11 +208,7 @@ class Origin:
             connection.close()
 
     def close(self):
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
-        except OSError:
-            pass
-        self.listener.close()
+        stop_listening(self.listener)
         with self.lock:
             for connection in self.connections:
                 try:
@@ -278,11 +269,7 @@ http {{
 
     def _answers(self):
         assert self.process.poll() is None, "nginx ended at its start"
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            return True
-        except OSError:
-            return False
+        return accepts(self.port)
 
     def __enter__(self):
         return self
