@@ -18,9 +18,9 @@ namespace sluice::balancer {
 class KetamaRing {
  public:
   // A node has 160 points for each unit of weight, after the weights are divided by their greatest
-  // common divisor (as APISIX does, where nginx does not: only the nodes' shares of points matter
-  // to a user who wrote 100 for all). Above `max_points` every node gets its part of that number,
-  // rounded down, at least one: then placement differs from nginx's.
+  // common divisor, as APISIX does: 100, 100 makes as many points as 1, 1. nginx does not divide,
+  // so placement is nginx's when the weights have no common factor. Above `max_points` every node
+  // gets its part of that number, rounded down, at least one; then placement is not nginx's either.
   static constexpr uint32_t kPointsPerWeight = 160;
   static constexpr size_t kMaxPoints = 1 << 20;
 
