@@ -75,8 +75,7 @@ struct ListenList {
     for (const ListenConfig& listen : *list) {
       const std::string address = listen.address.ToString();
       const auto [before, added] = seen.emplace(address, listen.position);
-      // Port 0 means a free port each time.
-      if (added || address.empty() || address.ends_with(":0")) continue;
+      if (added || address.empty()) continue;
       place.FailAt(listen.position, "the address " + address + " is there twice",
                    "the first is at " + place.diagnostics.Locate(before->second));
     }

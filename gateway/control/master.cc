@@ -188,12 +188,10 @@ void Master::IntroduceController() {
 
 void Master::SendListener(ChildProcess& worker, const ListenerSockets& sockets) {
   const std::array<int, 1> fds = {sockets.fd(worker.index())};
-  worker.Send(MessageType::kListen,
-              MessageWriter()
-                  .Text(sockets.bound().ToString())
-                  .Number(static_cast<uint64_t>(sockets.settings().backlog))
-                  .Take(),
-              fds);
+  worker.Send(
+      MessageType::kListen,
+      MessageWriter().Text(sockets.bound().ToString()).Text(sockets.settings().configured).Take(),
+      fds);
 }
 
 std::vector<int> Master::LogDescriptors() const {

@@ -21,8 +21,8 @@ enum class MessageType : uint32_t {
   // To a role. Descriptors in [].
   kStartWorker = 1,  // WorkerStart [document, session ticket keys, error log, access log if on]
   kStartController,  // ControllerStart [document, error log, control socket]
-  kListen,           // address, backlog [listening socket]
-  kUnlisten,         // address
+  kListen,           // bound address, configured address [listening socket]
+  kUnlisten,         // bound address
   kLogs,             // [error log, access log if on]
   kReload,           // to the controller: HUP came
   kQuit,             // finish what is under way, then exit

@@ -43,7 +43,7 @@ ProcessSettings ProcessSettings::Make(const conf::Config& config, const PathOrig
     const std::string address = listen.address.is_unix()
                                     ? "unix:" + Resolve(std::string(listen.address.path()), origin)
                                     : listen.address.ToString();
-    settings.listen.push_back({address, listen.backlog});
+    settings.listen.push_back({address, listen.backlog, listen.address.ToString()});
   }
   settings.pid = place(gateway.pid, "pid", "/run/sluice.pid");
   settings.control = place(gateway.control, "control", "/run/control.sock");
@@ -72,7 +72,7 @@ std::string ProcessSettings::Pack() const {
   MessageWriter writer;
   writer.Number(static_cast<uint64_t>(workers)).Text(user).Number(listen.size());
   for (const ListenSettings& one : listen) {
-    writer.Text(one.address).Number(static_cast<uint64_t>(one.backlog));
+    writer.Text(one.address).Number(static_cast<uint64_t>(one.backlog)).Text(one.configured);
   }
   writer.Text(control).Text(state_dir).Text(pid).Text(access_log).Text(error_log);
   writer.Number(static_cast<uint64_t>(log_level));
@@ -91,6 +91,7 @@ Result<ProcessSettings> ProcessSettings::Unpack(std::string_view packed) {
     ListenSettings one;
     one.address = reader.Text();
     one.backlog = static_cast<int>(reader.Number(INT32_MAX));
+    one.configured = reader.Text();
     settings.listen.push_back(std::move(one));
   }
   settings.control = reader.Text();

@@ -17,6 +17,7 @@ namespace sluice {
 struct ListenSettings {
   std::string address;  // as SocketAddress reads it
   int backlog = 0;
+  std::string configured{};  // the address as the configuration has it, with a relative path
 
   friend bool operator==(const ListenSettings&, const ListenSettings&) = default;
 };

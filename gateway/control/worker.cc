@@ -147,14 +147,15 @@ Status Worker::OnStart(IpcMessage& message) {
 
 Status Worker::OnListen(IpcMessage& message) {
   MessageReader reader(message.payload);
-  conf::ListenConfig config;
-  const std::string text = reader.Text();
-  config.backlog = static_cast<int>(reader.Number(INT32_MAX));
+  const std::string bound_text = reader.Text();
+  const std::string configured_text = reader.Text();
   SLUICE_TRY(reader.Finish("listen"));
   if (message.fds.size() != 1) return GatewayError(ErrorCode::kInternal, "no listening socket");
-  SLUICE_ASSIGN_OR_RETURN(config.address, SocketAddress::Make(text));
+  SLUICE_ASSIGN_OR_RETURN(const auto bound, SocketAddress::Make(bound_text));
+  SLUICE_ASSIGN_OR_RETURN(const auto configured, SocketAddress::Make(configured_text));
   if (draining_) return {};
-  return server_->AddListener(message.fds[0].Release(), config);
+  server_->AddListener(message.fds[0].Release(), bound, configured);
+  return {};
 }
 
 Status Worker::OnUnlisten(const IpcMessage& message) {

@@ -30,7 +30,8 @@ bool HasNodeNames(const conf::Config& config) {
 
 // A listening socket with what is spoken on it, which a reload may change.
 struct OpenListener {
-  conf::ListenConfig config;
+  SocketAddress configured;
+  conf::ListenConfig config;  // with the address that is bound
   std::unique_ptr<Listener> socket;
 };
 
@@ -80,20 +81,20 @@ ProxyServer::~ProxyServer() {
   SLUICE_CHECK(core_->context.clients.empty() && core_->context.upstream_connections.empty());
 }
 
-Status ProxyServer::AddListener(int fd, const conf::ListenConfig& config) {
+void ProxyServer::AddListener(int fd, const SocketAddress& bound, const SocketAddress& configured) {
   Core& core = *core_;
   auto listener = std::make_unique<OpenListener>();
-  listener->config = config;
+  listener->configured = configured;
+  listener->config.address = bound;
   listener->socket = std::make_unique<Listener>(
-      core.context.loop, fd, config.address,
+      core.context.loop, fd, bound,
       [&core, &listen = listener->config](int accepted, const SocketAddress& peer) {
         core.OnAccept(accepted, peer, listen);
       });
   core.listeners.push_back(std::move(listener));
-  if (core.context.active == nullptr) return {};
+  if (core.context.active == nullptr) return;
   core.UpdateListeners(core.context.gateway());
   core.listeners.back()->socket->Resume();
-  return {};
 }
 
 void ProxyServer::RemoveListener(const SocketAddress& address) {
@@ -157,7 +158,10 @@ void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot,
 void ProxyServer::Core::UpdateListeners(const conf::GatewayConfig& gateway) {
   for (const conf::ListenConfig& listen : gateway.listen) {
     for (const auto& listener : listeners) {
-      if (listener->config.address == listen.address) listener->config = listen;
+      if (listener->configured != listen.address) continue;
+      const SocketAddress bound = listener->config.address;
+      listener->config = listen;
+      listener->config.address = bound;
     }
   }
 }

@@ -33,9 +33,11 @@ class ProxyServer {
   ProxyServer(const ProxyServer&) = delete;
   ProxyServer& operator=(const ProxyServer&) = delete;
 
-  // Takes a listening descriptor over. Accepting starts when a snapshot has been adopted.
-  Status AddListener(int fd, const conf::ListenConfig& config);
-  // Stops accepting on that address after accepting what is queued; connections live on.
+  // Takes a listening descriptor over. Accepting starts when a snapshot has been adopted. What is
+  // spoken there is what the snapshot says of `configured`, which differs from `bound` when it asks
+  // for any free port.
+  void AddListener(int fd, const SocketAddress& bound, const SocketAddress& configured);
+  // Stops accepting on that bound address after accepting what is queued; connections live on.
   void RemoveListener(const SocketAddress& address);
 
   // From now on new exchanges use `snapshot`. Between two loop turns, never blocks.

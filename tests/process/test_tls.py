@@ -167,6 +167,32 @@ def test_an_ocsp_response_is_read_from_a_file(origin, ca):
         assert "OCSP Response Status: successful" in s_client(gateway, "-status")
 
 
+# Which listener is which
+
+def test_any_free_port_keeps_its_settings(origin, ca):
+    def listening(**listen):
+        return config(origin, ca.ssl("a.test"), listen={"address": "127.0.0.1:0", **listen})
+    with Gateway(listening(), workers=2) as gateway:
+        gateway.port = int(re.search(r"listening address=127\.0\.0\.1:(\d+)", gateway.log).group(1))
+        for http2 in (False, True, False):
+            assert gateway.reload(listening(http2=http2)).returncode == 0
+            for _ in range(5):
+                with connect(gateway, ca, alpn=["h2", "http/1.1"]) as client:
+                    assert client.socket.selected_alpn_protocol() == ("h2" if http2 else "http/1.1")
+            with connect(gateway, ca) as client:
+                assert fetch(client, "a.test").status == 200
+        assert gateway.reload(listening(tls=False)).returncode == 0
+        with RawClient(gateway.port) as client:
+            assert client.get().status == 200
+        assert gateway.log.count("listening address") == 1
+
+
+def test_a_relative_path_keeps_its_settings(origin, ca):
+    with Gateway(config(origin, ca.ssl("a.test"), listen={"address": "unix:edge.sock"})) as gateway:
+        with TlsClient(gateway.path("edge.sock"), ca.client(), "a.test") as client:
+            assert fetch(client, "a.test").status == 200
+
+
 # Sessions
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -70,7 +70,7 @@ TEST(MessagesTest, CarriesTheStartOfEachRole) {
 TEST(MessagesTest, CarriesProcessSettings) {
   ProcessSettings settings;
   settings.workers = 4;
-  settings.listen = {{"127.0.0.1:80", 100}, {"unix:/x", 5}};
+  settings.listen = {{"127.0.0.1:80", 100, "127.0.0.1:80"}, {"unix:/x", 5, "unix:x"}};
   settings.pid = "/run/x.pid";
   settings.error_log = "stderr";
   settings.log_level = LogLevel::kWarn;
