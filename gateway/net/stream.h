@@ -106,6 +106,8 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   void OnReadFailed(ptrdiff_t count);  // what recv or splice returned, with errno
   void SendFromPipe(size_t count);
   uint64_t SendRoom() const;
+  static ptrdiff_t SendPiece(int fd, const void* data, size_t size);
+  static ptrdiff_t SendPieces(int fd, LentPieces& lent);
   bool QueueHandshake();  // false: there is none
   void Handshake();
   void OnCiphertext(std::string_view bytes);
