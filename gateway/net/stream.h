@@ -75,6 +75,9 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   void ShutdownWrite();    // FIN after what is unsent
   void CloseAfterFlush();  // Close when everything has been given to the kernel
   void Close();            // drops what is unsent
+  // Before Close: tells the peer inside TLS that all was sent, if that is so and the socket takes
+  // it at once.
+  void SendTlsEnd();
   // The end is a cut: inside TLS the peer is not told that all was sent.
   void OmitTlsEnd() {
     if (tls_ != nullptr) tls_->OmitClose();

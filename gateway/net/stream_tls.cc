@@ -76,6 +76,16 @@ bool Stream::SealLent() {
   return SendSealed();
 }
 
+void Stream::SendTlsEnd() {
+  if (state_ != State::kOpen || tls_ == nullptr || unsent_ > 0 || lent_ != nullptr) return;
+  TlsBuffers& buffers = loop_.tls_buffers();
+  tls_->SealClose(buffers);
+  const std::string_view sealed = buffers.output();
+  // Whether it is taken or not, the connection is closed next.
+  if (!sealed.empty()) static_cast<void>(SendPiece(fd(), sealed.data(), sealed.size()));
+  buffers.ClearOutput();
+}
+
 // What a session has made leaves at once or waits, behind what waits already.
 bool Stream::SendSealed() {
   TlsBuffers& buffers = loop_.tls_buffers();

@@ -228,6 +228,7 @@ void ClientConnection::Close(ErrorCode reason) {
   if (protocol_ != nullptr) protocol_->OnLost(reason);
   deadline_.Cancel();
   MarkBusy();
+  stream_.SendTlsEnd();
   stream_.Close();
 }
 

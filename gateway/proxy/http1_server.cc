@@ -353,6 +353,7 @@ bool Http1Server::EndTunnels(ErrorCode reason) {
 void Http1Server::OnLost(ErrorCode reason) {
   if (state_ == State::kServing) {
     state_ = State::kClosing;
+    if (response_bytes_out_ > 0) stream_.OmitTlsEnd();  // the response is cut
     exchange_->OnClientGone(reason);
   }
   state_ = State::kClosing;

@@ -439,6 +439,7 @@ void Http2Upstream::Close() {
   ListNode<EndpointTag>::Unlink();
   OutputSource::Unlink();
   deadline_.Cancel();
+  stream_.SendTlsEnd();  // of a cut request the frames tell
   stream_.Close();
 }
 

@@ -320,6 +320,7 @@ void UpstreamConnection::Close() {
   if (state_ == State::kIdle) LeaveIdle();
   state_ = State::kClosing;
   deadline_.Cancel();
+  if (request_sent_ && response_done_) stream_.SendTlsEnd();
   stream_.Close();
 }
 

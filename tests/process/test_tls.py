@@ -1,6 +1,7 @@
 """TLS to clients: certificates by name, protocols, sessions, client certificates, replacement."""
 # ctest: timeout=240
 
+import contextlib
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ import time
 import pytest
 
 from support.gateway import TOP, Gateway, example, free_port, route, wait_for
-from support.origin import Origin, once, serve
+from support.origin import OK, Origin, once, serve
 from support.raw import ConnectionEnded, RawClient
 from support.tls import (Authority, TlsClient, TlsOrigin, config, connect, fetch, get, s_client)
 
@@ -477,18 +478,36 @@ def test_a_request_that_is_cut_off_is_not_forwarded_as_complete(origin, gateway,
     assert not origin.requests
 
 
-def read_all(port, ca, data):
-    """All that comes; an error when the end is not announced."""
+@contextlib.contextmanager
+def strict_client(port, ca):
+    """One that tells the announced end of a connection (b"") from a cut (an error)."""
     context = ca.client()
     context.options &= ~0x80  # SSL_OP_IGNORE_UNEXPECTED_EOF, which Python sets
     with socket.create_connection(("127.0.0.1", port), timeout=30) as plain:
         with context.wrap_socket(plain, server_hostname="a.test",
                                  suppress_ragged_eofs=False) as client:
-            client.sendall(data)
-            received = b""
-            while piece := client.recv(65536):
-                received += piece
-            return received
+            yield client
+
+
+def read_to_end(client):
+    received = b""
+    while piece := client.recv(65536):
+        received += piece
+    return received
+
+
+def read_all(port, ca, data):
+    with strict_client(port, ca) as client:
+        client.sendall(data)
+        return read_to_end(client)
+
+
+def read_response(client):
+    received = b""
+    while not received.endswith(b"\r\n\r\nok"):
+        piece = client.recv(65536)
+        assert piece, received
+        received += piece
 
 
 @pytest.mark.parametrize("data", [
@@ -505,6 +524,60 @@ def test_a_cut_response_does_not_look_complete(ca):
             Gateway(config(origin, ca.ssl("a.test"))) as gateway:
         with pytest.raises(ssl.SSLError, match="unexpected eof"):
             read_all(gateway.port, ca, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_a_connection_that_gives_way_is_told(origin, ca):
+    with Gateway(config(origin, ca.ssl("a.test"), limits={"worker_connections": 2})) as gateway:
+        with strict_client(gateway.port, ca) as first:
+            first.sendall(get("a.test"))
+            read_response(first)
+            with connect(gateway, ca) as second:
+                assert fetch(second, "a.test").status == 200
+                assert read_to_end(first) == b""
+
+
+def hold_response(released, head):
+    """An origin that answers with `head` and then waits; requests for / are answered."""
+    def script(connection):
+        if connection.read_request().target != "/held":
+            connection.send(OK)
+        else:
+            connection.send(head)
+            released.wait(30)
+        connection.close()
+    return script
+
+
+# Closed at once by a second TERM, or when the time to drain is over.
+@pytest.mark.parametrize("signals", [2, 1], ids=["at once", "drain limit"])
+def test_an_end_by_force_is_told_to_whom_nothing_is_owed(ca, signals):
+    released = threading.Event()
+    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"
+    with Origin(hold_response(released, begun)) as origin:
+        limits = {"shutdown": "300ms" if signals == 1 else "60s"}
+        with Gateway(config(origin, ca.ssl("a.test"), timeouts=limits)) as gateway:
+            gateway.may_lose_workers = True
+            with strict_client(gateway.port, ca) as waiting, strict_client(gateway.port, ca) as cut, \
+                    strict_client(gateway.port, ca) as idle:
+                idle.sendall(get("a.test"))
+                read_response(idle)
+                cut.sendall(get("a.test", "/held"))
+                while not (head := cut.recv(65536)).endswith(b"begun"):
+                    assert head
+                # A request that has not come to its end: it is no response that is missing then.
+                waiting.sendall(b"GET / HTTP/1.1\r\n")
+                gateway.signal(signal.SIGTERM)
+                wait_for(lambda: "draining" in gateway.log, "the drain")
+                if signals == 2:
+                    gateway.signal(signal.SIGTERM)
+                for client in (idle, waiting):
+                    assert read_to_end(client) == b""
+                with pytest.raises(ssl.SSLError, match="unexpected eof"):
+                    read_to_end(cut)
+                gateway.process.wait(timeout=30)
+            released.set()
+            gateway.process = None
+            gateway.check_log()
 
 
 def test_sslscan_finds_nothing_old(gateway):

@@ -181,6 +181,26 @@ def test_a_body_until_the_end_must_end_properly(ca, cut):
         assert record["reason"] == ("response_truncated" if cut else "ok")
 
 
+def test_the_end_of_an_idle_connection_is_announced(ca):
+    ends = []
+
+    def script(connection):
+        connection.read_request()
+        connection.send(OK)
+        connection.socket.suppress_ragged_eofs = False
+        try:
+            ends.append(connection.socket.recv(1))
+        except OSError as failure:
+            ends.append(failure)
+        connection.close()
+    context = ca.server("a.test")
+    context.options &= ~0x80  # SSL_OP_IGNORE_UNEXPECTED_EOF, which Python sets
+    with TlsOrigin(context, script) as origin, \
+            Gateway(config(ca, origin.port, keepalive_pool={"idle_timeout": 0.2})) as gateway:
+        assert get(gateway).status == 200
+        assert wait_for(lambda: ends, "the end of the connection") == [b""]
+
+
 def test_an_upstream_that_does_not_answer_the_handshake(ca):
     def silent(connection):
         try:

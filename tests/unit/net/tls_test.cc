@@ -591,6 +591,35 @@ TEST_F(TlsStreamTest, TellsAnEndFromATruncation) {
   EXPECT_TRUE(cut.client.stream.is_truncated());
 }
 
+TEST_F(TlsStreamTest, TellsOfItsEndAtOnceOnlyWhenAllWasSent) {
+  const auto server = Server(TwoHosts());
+  struct Case {
+    std::string_view unsent;
+    bool omit;
+    bool truncated;
+  };
+  for (const Case& one :
+       {Case{"", false, false}, Case{"lost", false, true}, Case{"", true, true}}) {
+    const Pair pair = Secure(server, Client(), "a.test");
+    Send(pair.server, "sent");
+    if (!one.unsent.empty()) pair.server.stream.Send(one.unsent);
+    if (one.omit) pair.server.stream.OmitTlsEnd();
+    pair.server.stream.SendTlsEnd();
+    pair.server.stream.Close();
+    RunUntil([&] { return pair.client.eof; });
+    EXPECT_EQ(pair.client.received, "sent");
+    EXPECT_EQ(pair.client.stream.is_truncated(), one.truncated);
+  }
+  // Before the handshake is over, there is nothing to end.
+  const auto [early, peer] = Listen(server);
+  early->stream.SendTlsEnd();
+  early->stream.Close();
+  char byte = 0;
+  RunUntil([&, end = early] { return end->stream.is_closed(); });
+  EXPECT_EQ(read(peer, &byte, 1), 0);
+  close(peer);
+}
+
 TEST_F(TlsStreamTest, ReadsOnAfterItsOwnEnd) {
   const Pair pair = Secure(Server(TwoHosts()), Client(), "a.test");
   pair.client.stream.Send("last request");
