@@ -41,8 +41,9 @@ void AddTo(BreakerState& state, bool failed, bool slow, uint64_t now) {
   Bucket bucket;
   do {
     bucket = Bucket::Unpack(word);
-    if (bucket.second != static_cast<uint16_t>(second)) bucket = {};
-    bucket.second = static_cast<uint16_t>(second);
+    if (bucket.second != static_cast<uint16_t>(second)) {
+      bucket = {.second = static_cast<uint16_t>(second), .slow = 0, .failed = 0, .all = 0};
+    }
     if (bucket.all == kMost16) {  // the shares stay
       bucket.all /= 2;
       bucket.failed /= 2;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 namespace sluice::balancer {
 namespace {
@@ -27,10 +28,12 @@ void Store(EwmaState& state, float cost, uint32_t at) {
   state.word.store(uint64_t{std::bit_cast<uint32_t>(cost)} << 32 | at, std::memory_order_relaxed);
 }
 
-// Time since the sample; another worker may have stored a later time than `now`.
+// Time since the sample. Another worker may have stored a time somewhat later than `now`; anything
+// else that looks like the future is seven weeks of idleness.
 uint32_t Age(Sample sample, uint32_t now) {
-  const auto age = static_cast<int32_t>(now - sample.at);
-  return age < 0 ? 0 : static_cast<uint32_t>(age);
+  constexpr uint32_t kAhead = 60'000;
+  const uint32_t age = now - sample.at;
+  return age > std::numeric_limits<uint32_t>::max() - kAhead ? 0 : age;
 }
 
 }  // namespace

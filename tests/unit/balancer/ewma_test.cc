@@ -38,6 +38,7 @@ TEST(EwmaTest, DecaysWhenIdleAndStaysObserved) {
   ewma.Observe(state, 100ms, At(0s));
   EXPECT_NEAR(ewma.Cost(state, At(10s)), 100'000 * std::exp(-1), 50);
   EXPECT_EQ(ewma.Cost(state, At(24h)), 1);
+  EXPECT_EQ(ewma.Cost(state, At(24h * 40)), 1);
 }
 
 TEST(EwmaTest, ClocksOfOtherWorkersMayBeAhead) {
