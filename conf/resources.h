@@ -54,6 +54,7 @@ struct LimitConfig {
   uint32_t header_size = 64 * 1024;
   uint32_t header_count = 200;
   uint32_t http2_streams = 128;  // of one HTTP/2 connection at one time
+  uint32_t min_body_rate = 240;  // bytes per second of a request body; 0: none
 };
 
 // How listeners with TLS choose among `ssls` and negotiate.

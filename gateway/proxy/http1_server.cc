@@ -94,6 +94,7 @@ void Http1Server::BeginExchange() {
   RequestHead& head = decoder_->request();
   close_after_response_ =
       !head.keep_alive || head.version == HttpVersion::kHttp10 || context_.draining;
+  pace_.Start(context_.loop.now(), request_bytes_in_);
   exchange_ = context_.TakeExchange();
   exchange_->Begin(*this, head);
 }
@@ -182,6 +183,8 @@ void Http1Server::SendResponseHead(const ResponseHead& head, std::string_view vi
   if (context_.draining) close_after_response_ = true;
   options.close = close_after_response_;
   Send(WriteClientHead(head, options, context_.loop.scratch()));
+  pace_.Excuse();
+  if (!request_done_) UpdateDeadline();
 }
 
 void Http1Server::SendResponseData(std::string_view bytes) {
@@ -224,7 +227,7 @@ void Http1Server::OnTunnelBytes(std::string_view bytes) {
 }
 
 void Http1Server::PauseRequestBody() {
-  body_paused_ = true;
+  if (!std::exchange(body_paused_, true)) pace_.Pause(context_.loop.now());
   if (request_done_ && !in_tunnel_) return;
   stream_.PauseReading();
   UpdateDeadline();
@@ -232,6 +235,7 @@ void Http1Server::PauseRequestBody() {
 
 void Http1Server::ResumeRequestBody() {
   if (!std::exchange(body_paused_, false)) return;
+  pace_.Resume(context_.loop.now());
   ProcessLeftover();
   if (body_paused_ || state_ == State::kClosing || state_ == State::kLingering) return;
   stream_.ResumeReading();
@@ -303,9 +307,16 @@ void Http1Server::UpdateDeadline() {
     return WaitFor(Waiting::kIdle,
                    context_.draining ? ClientConnection::kDrainGrace : timeouts.keepalive);
   }
-  if (!request_done_ && !body_paused_) return WaitFor(Waiting::kBody, timeouts.body);
+  if (!request_done_ && !body_paused_) return WaitForBody();
   waiting_ = Waiting::kNothing;
   connection_.CancelDeadline();
+}
+
+void Http1Server::WaitForBody() {
+  sent_at_deadline_ = response_bytes_out_;
+  const conf::GatewayConfig& gateway = context_.gateway();
+  const MonoTime limit = pace_.Limit(request_bytes_in_, gateway.limits.min_body_rate);
+  WaitFor(Waiting::kBody, std::min(gateway.timeouts.body, limit - context_.loop.now()));
 }
 
 void Http1Server::OnDeadline() {
@@ -319,6 +330,8 @@ void Http1Server::OnDeadline() {
                                ClientError(ErrorCode::kHeaderTimeout, "the head took too long"));
     case Waiting::kBody:
       if (state_ != State::kServing) return Linger();
+      // A client that is being answered may have nothing to say.
+      if (response_bytes_out_ != sent_at_deadline_) return WaitForBody();
       close_after_response_ = true;
       return exchange_->OnRequestFailed(
           ClientError(ErrorCode::kBodyTimeout, "the body took too long"));

@@ -16,6 +16,7 @@
 #include "gateway/base/buffer.h"
 #include "gateway/http/http1_codec.h"
 #include "gateway/net/stream.h"
+#include "gateway/proxy/body_pace.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/client_protocol.h"
 #include "gateway/proxy/exchange_client.h"
@@ -70,6 +71,7 @@ class Http1Server final : public ClientProtocol, public ExchangeClient {
   void CloseGracefully();
   void UpdateDeadline();
   void WaitFor(Waiting waiting, Duration timeout);
+  void WaitForBody();
   void OnSendDeadline();
 
   ProxyContext& context_;
@@ -91,6 +93,8 @@ class Http1Server final : public ClientProtocol, public ExchangeClient {
   bool in_tunnel_ = false;  // kServing: bytes, not messages
   uint64_t discarded_ = 0;
   size_t unsent_at_deadline_ = 0;
+  uint64_t sent_at_deadline_ = 0;  // of the response
+  BodyPace pace_;
 };
 
 }  // namespace sluice

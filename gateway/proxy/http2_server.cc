@@ -9,6 +9,7 @@
 #include "gateway/http/hygiene.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/forward_headers.h"
+#include "gateway/proxy/grpc.h"
 
 namespace sluice {
 namespace {
@@ -42,6 +43,8 @@ void Http2ServerStream::Begin(Http2Stream& stream, uint64_t number) {
   unconsumed_ = 0;
   moved_ = 0;
   moved_at_ = server_.context_.loop.now();
+  pace_.Start(moved_at_, request_bytes_in_);
+  if (IsGrpc(stream.request())) pace_.Excuse();  // its streams may be slow for their whole life
   exchange_ = server_.context_.TakeExchange();
 }
 
@@ -154,6 +157,7 @@ void Http2ServerStream::SendResponseHead(const ResponseHead& head, std::string_v
   }
   server_.codec_.SubmitResponse(*stream_, head.status, fields, response_ended_);
   server_.AddOutput();
+  pace_.Excuse();
 }
 
 void Http2ServerStream::SendResponseData(std::string_view bytes) {
@@ -207,8 +211,12 @@ void Http2ServerStream::BeginTunnel(const ResponseHead& head) {
   if (stream_->remote_ended()) exchange_->OnRequestEnd(HeaderList());
 }
 
+void Http2ServerStream::PauseRequestBody() {
+  if (!std::exchange(paused_, true)) pace_.Pause(server_.context_.loop.now());
+}
+
 void Http2ServerStream::ResumeRequestBody() {
-  paused_ = false;
+  if (std::exchange(paused_, false)) pace_.Resume(server_.context_.loop.now());
   if (unconsumed_ == 0) return;
   server_.codec_.Consume(*stream_, std::exchange(unconsumed_, 0));
   server_.AddOutput();
@@ -231,6 +239,8 @@ void Http2ServerStream::OnTick(MonoTime now) {
   const bool sending = stream_->unsent() > 0;
   const bool receiving = exchange_ != nullptr && !paused_ && !stream_->remote_ended() &&
                          !stream_->request().websocket;  // a tunnel has its own clock
+  const uint32_t floor = server_.context_.gateway().limits.min_body_rate;
+  if (receiving && now > pace_.Limit(stream_->bytes_received(), floor)) return FailBody();
   const uint64_t moved = stream_->bytes_received() + stream_->bytes_sent();
   if (moved != std::exchange(moved_, moved) || !(sending || receiving)) {
     moved_at_ = now;
@@ -241,7 +251,10 @@ void Http2ServerStream::OnTick(MonoTime now) {
     server_.codec_.CountStall();
     return Abandon(ErrorCode::kClientSendTimeout);
   }
-  if (sending || waited < server_.timeouts().body) return;
+  if (!sending && waited >= server_.timeouts().body) FailBody();
+}
+
+void Http2ServerStream::FailBody() {
   exchange_->OnRequestFailed(ClientError(ErrorCode::kBodyTimeout, "the body took too long"));
 }
 

@@ -15,6 +15,7 @@
 #include "gateway/http/http2_codec.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/stream.h"
+#include "gateway/proxy/body_pace.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/client_protocol.h"
 #include "gateway/proxy/exchange_client.h"
@@ -37,7 +38,7 @@ class Http2ServerStream final : public ExchangeClient, public ListNode<Http2Serv
   void AbortResponse() override;
   void BeginTunnel(const ResponseHead& head) override;
   void CloseAfterResponse() override {}  // the error concerns this stream only
-  void PauseRequestBody() override { paused_ = true; }
+  void PauseRequestBody() override;
   void ResumeRequestBody() override;
   void OnExchangeDone() override;
   Stream* relay_sink() override { return nullptr; }
@@ -52,6 +53,7 @@ class Http2ServerStream final : public ExchangeClient, public ListNode<Http2Serv
   void AddWebSocketKey(RequestHead& head);
   void OnClosed(Http2ErrorCode code);
   void OnTick(MonoTime now);
+  void FailBody();
   void Abandon(ErrorCode reason);  // the client does not get (the rest of) its response
 
   Http2Server& server_;
@@ -66,6 +68,7 @@ class Http2ServerStream final : public ExchangeClient, public ListNode<Http2Serv
   // What had moved when the tick last saw progress.
   uint64_t moved_ = 0;
   MonoTime moved_at_{};
+  BodyPace pace_;
 };
 
 class Http2Server final : public ClientProtocol, public OutputSource {

@@ -601,6 +601,20 @@ def test_a_request_body_that_stops_is_answered_408(origin):
             assert client.get().status == 200
 
 
+def test_row85_a_dribbled_request_body_is_answered_408(origin):
+    with Gateway(config(origin.port, limits={"min_body_rate": 1_000_000})) as gateway:
+        with Http2Client(gateway.port) as client:
+            stream = client.start(request("POST"), end=False)
+
+            def answered():
+                client.data(stream, b"x")
+                client.ping()
+                return client.response(stream).ended
+            wait_for(answered, "the end of a body that grows by a byte for ever")
+            assert client.response(stream).status == 408
+            assert client.get().status == 200
+
+
 def test_a_response_that_is_not_taken_is_given_up(origin):  # RFC 9113 10.5
     origin.script = serve(big_reply(1000))
     timeouts = {**SHORT, "keepalive": "60s"}

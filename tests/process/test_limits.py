@@ -2,6 +2,7 @@
 # ctest: timeout=180
 
 import threading
+import time
 
 import pytest
 
@@ -114,21 +115,26 @@ def test_row84_slow_head_is_ended(impatient, data):
     refused(impatient, data, 408)
 
 
+def dribble(client, piece):
+    """Sends `piece` again and again, until an answer has begun or the connection is reset."""
+    def answered():
+        client.send_leniently(piece)
+        try:
+            client.socket.setblocking(False)
+            return client._more() or True
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+        finally:
+            client.socket.settimeout(20)
+    wait_for(answered, f"the end of what grows by {piece} for ever")
+
+
 def test_row84_dribbling_does_not_extend_the_head(impatient):
     with RawClient(impatient.port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
-        def dribble():
-            client.send_leniently(b"X: y\r\n")
-            try:
-                client.socket.setblocking(False)
-                return client._more() or True
-            except BlockingIOError:
-                return False
-            except ConnectionResetError:
-                return True
-            finally:
-                client.socket.settimeout(20)
-        wait_for(dribble, "the end of a head that grows for ever")
+        dribble(client, b"X: y\r\n")
         assert client.buffer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -153,6 +159,37 @@ def test_row84_others_are_served_beside_a_crowd_of_slow_ones(origin):
 def test_row85_slow_body_is_ended(origin, impatient, framing):
     refused(impatient, b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n", 408)
     assert origin.requests == []
+
+
+@pytest.mark.parametrize("framing,piece", [(b"Content-Length: 100000000", b"x"),
+                                           (b"Transfer-Encoding: chunked", b"1\r\nx\r\n")])
+def test_row85_dribbled_body_is_ended(origin, framing, piece):
+    # No gap is as long as the timeout of 30 s: it is the average that is too low.
+    limits = {"min_body_rate": 1_000_000}
+    with Gateway({"gateway": {"limits": limits}, "routes": [route(origin.port)]}) as gateway:
+        with RawClient(gateway.port) as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+            dribble(client, piece)
+            assert client.buffer.startswith(b"HTTP/1.1 408 ")
+            (record,) = gateway.wait_for_access(1)
+            assert record["reason"] == "body_timeout"
+
+
+def test_a_client_that_is_being_answered_may_be_silent(origin, impatient):
+    def script(connection):
+        request = connection.read_head()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(12):  # together longer than the gateway waits for a silent client
+            connection.send(b"5\r\nevent\r\n")
+            time.sleep(0.1)
+        connection.read_body(request)
+        connection.send(b"0\r\n\r\n")
+    origin.script = script
+    with RawClient(impatient.port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wait_for(lambda: client._more() or client.buffer.count(b"event") == 12, "all events")
+        client.send(b"0\r\n\r\n")
+        assert client.read_response().body == b"event" * 12
 
 
 def test_idle_connection_is_closed(impatient):

@@ -124,6 +124,7 @@ TEST(LoadFileTest, ReadsEverythingOfTheGatewaySection) {
   EXPECT_EQ(gateway.limits.header_size, 65536u);
   EXPECT_EQ(gateway.limits.header_count, 10u);
   EXPECT_EQ(gateway.limits.http2_streams, 7u);
+  EXPECT_EQ(gateway.limits.min_body_rate, 0u);
 }
 
 TEST(LoadFileTest, HasTheDocumentedDefaults) {
