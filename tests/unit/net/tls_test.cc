@@ -198,7 +198,10 @@ class End final : public StreamObserver {
     if (!secured) failure = std::move(status).error();
     failed = !secured;
   }
-  void OnRead(std::string_view bytes) override { received += bytes; }
+  void OnRead(std::string_view bytes) override {
+    received += bytes;
+    if (on_read) on_read();
+  }
   void OnEof() override { eof = true; }
   void OnStreamError(int error_number) override {
     error = error_number;
@@ -211,6 +214,7 @@ class End final : public StreamObserver {
   bool over() const { return secured || failed || error != 0; }
 
   Stream stream;
+  std::function<void()> on_read;
   std::string received;
   Error failure;
   bool secured = false;
@@ -744,6 +748,31 @@ TEST_F(TlsStreamTest, TakesKeyUpdatesBetweenData) {
   RunUntil([&, end = server] { return end->eof; });
   client.join();
   EXPECT_EQ(server->received, std::string(100, 'x'));
+}
+
+TEST_F(TlsStreamTest, ManyHandshakesLeaveEstablishedConnectionsTheirTurns) {
+  constexpr size_t kMany = 100;
+  const auto server = Server(TwoHosts());
+  const auto client = Client();
+  const Pair busy = Secure(server, client, "a.test");
+  std::deque<Pair> pairs;
+  for (size_t i = 0; i < kMany; ++i) pairs.push_back(Connect(server, client, "a.test"));
+  const auto secured = [&] {
+    return static_cast<size_t>(std::count_if(pairs.begin(), pairs.end(),
+                                             [](const Pair& pair) { return pair.server.secured; }));
+  };
+  size_t before = 0;
+  size_t most = 0;  // handshakes that ended during one exchange of the established connection
+  busy.server.on_read = [&] { busy.server.stream.Send("!"); };
+  busy.client.on_read = [&] {
+    most = std::max(most, secured() - before);
+    before = secured();
+    if (before < kMany) busy.client.stream.Send("?");
+  };
+  Send(busy.client, "?");
+  RunUntil([&] { return secured() == kMany; });
+  EXPECT_LE(most, 16u);
+  EXPECT_GE(busy.client.received.size(), kMany / 16);
 }
 
 TEST_F(TlsStreamTest, ManyHandshakesAtOnceAllCome) {
