@@ -26,10 +26,10 @@ inline FloatLanes ToFloats(IntLanes lanes) {
   return __builtin_convertvector(lanes, FloatLanes);
 }
 
-// Weights of four endpoints, and for each all ones when it is eligible, else zero.
+// Weights of four endpoints, and for each zero when it is eligible, else all ones.
 struct ViewLanes {
   FloatLanes weight;
-  IntLanes eligible;
+  IntLanes ineligible;
 };
 
 inline ViewLanes LoadViews(const EndpointView* from) {
@@ -37,7 +37,7 @@ inline ViewLanes LoadViews(const EndpointView* from) {
   const IntLanes low = LoadLanes(from);
   const IntLanes high = LoadLanes(from + 2);
   const IntLanes flag = __builtin_shufflevector(low, high, 1, 3, 5, 7) & 0xff;  // drops padding
-  return {ToFloats(__builtin_shufflevector(low, high, 0, 2, 4, 6)), flag != 0};
+  return {ToFloats(__builtin_shufflevector(low, high, 0, 2, 4, 6)), flag == 0};
 }
 
 }  // namespace sluice::balancer

@@ -72,7 +72,7 @@ class Loads {
     const ViewLanes views = LoadViews(endpoints);
     // Weight 0 gives NaN or infinity, which is never less.
     const FloatLanes load = ToFloats(LoadLanes(in_flight)) / views.weight;
-    const auto or_nan = reinterpret_cast<IntLanes>(load) | ~views.eligible;
+    const auto or_nan = reinterpret_cast<IntLanes>(load) | views.ineligible;
     return {reinterpret_cast<FloatLanes>(or_nan), views.weight};
   }
 

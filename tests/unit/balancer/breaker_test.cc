@@ -134,6 +134,16 @@ TEST(BreakerTest, TheWindowIsTenSecondsLong) {
   }
 }
 
+TEST(BreakerTest, AnotherWorkersClockMayBeASecondAhead) {
+  Circuit circuit;
+  circuit.now += 1s;
+  circuit.Calls(5, kBad);
+  circuit.now -= 1s;
+  EXPECT_EQ(circuit.Read().failed, 5U);
+  circuit.now -= 3s;
+  EXPECT_EQ(circuit.Read().failed, 0U) << "but a word of another time is not of the window";
+}
+
 TEST(BreakerTest, FullBucketsKeepTheirShares) {
   Circuit circuit;
   circuit.config.failure_percentage = 60;

@@ -20,8 +20,10 @@ TEST(EwmaTest, FirstAndSlowerAnswersCountAtOnce) {
   EXPECT_EQ(ewma.Cost(state, At(0s)), 0);
   ewma.Observe(state, 3ms, At(0s));
   EXPECT_EQ(ewma.Cost(state, At(0s)), 3000);
-  ewma.Observe(state, 500ms, At(1s));
-  EXPECT_EQ(ewma.Cost(state, At(1s)), 500'000);
+  ewma.Observe(state, 4ms, At(1s));
+  EXPECT_EQ(ewma.Cost(state, At(1s)), 4000);
+  ewma.Observe(state, 500ms, At(2s));
+  EXPECT_EQ(ewma.Cost(state, At(2s)), 500'000);
 }
 
 TEST(EwmaTest, FasterAnswersCountGradually) {

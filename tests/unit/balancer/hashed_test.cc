@@ -216,6 +216,26 @@ TEST(KetamaTest, ReadsNamesAsNginxDoes) {
   EXPECT_EQ(placed, "244131233112333233121223343243334212414324412342413414433334");
 }
 
+TEST(KetamaTest, OfEqualPointsTheFirstNodeCounts) {
+  const std::vector<HashedNode> nodes = {{"a:1", 1}, {"b:1", 1}, {"a:1", 1}};
+  const auto ring = std::get<KetamaRing>(KetamaRing::Build(nodes));
+  EXPECT_EQ(ring.points(), 320U);
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_NE(ring.Find(Key(i), [](size_t) { return true; }), 2U);
+  }
+}
+
+TEST(KetamaTest, AKeyOnAPointBelongsToIt) {
+  const Nodes set(std::vector<uint32_t>(50, 1));
+  const auto ring = std::get<KetamaRing>(KetamaRing::Build(set.nodes));
+  for (size_t i = 0; i < 50; ++i) {
+    // What a node's first point is the CRC of.
+    std::string key = set.names[i] + std::string(4, '\0');
+    key[key.find(':')] = '\0';
+    EXPECT_EQ(ring.Pick(key, set.endpoints), i);
+  }
+}
+
 TEST(KetamaTest, CommonFactorsOfWeightsAddNoPoints) {
   const Nodes small({1, 2});
   const Nodes large({100, 200});

@@ -1,6 +1,7 @@
 #include "balancer/outlier.h"
 
 #include <algorithm>
+#include <barrier>
 #include <memory>
 #include <string>
 #include <thread>
@@ -170,11 +171,13 @@ TEST(OutlierTest, FailurePercentageNeedsHostsAndRequests) {
   config.failure_percentage = 85;
   Upstream few(4, config);
   EXPECT_EQ(few.Report(0, std::string(200, '5')), kNone) << "fewer than 5 hosts";
+  EXPECT_EQ(few.Ejected(), 0U);
   Upstream upstream(10, config);
   EXPECT_EQ(upstream.Report(0, std::string(49, '5')), kNone);
   EXPECT_EQ(upstream.Report(0, "5"), kFailurePercentage);
   // 84 of 100 are too few, 85 are enough.
   EXPECT_EQ(upstream.Report(1, std::string(16, 'S') + std::string(84, '5')), kNone);
+  EXPECT_FALSE(upstream.IsEjected(1));
   Upstream other(10, config);
   EXPECT_EQ(other.Report(1, std::string(15, 'S') + std::string(85, '5')), kFailurePercentage);
 }
@@ -187,6 +190,7 @@ TEST(OutlierTest, EachIntervalIsJudgedAlone) {
   upstream.Report(0, std::string(49, '5'));
   upstream.now += 10s;
   EXPECT_EQ(upstream.Report(0, std::string(49, '5')), kNone);
+  EXPECT_FALSE(upstream.IsEjected(0));
 }
 
 TEST(OutlierTest, ManyRequestsKeepTheirShare) {
@@ -198,6 +202,7 @@ TEST(OutlierTest, ManyRequestsKeepTheirShare) {
   for (int i = 0; i < 20'000; ++i) ASSERT_EQ(upstream.Report(0, ten), kNone);
   // Half of what is counted failed; only more failures than are counted can make it 85 %.
   EXPECT_EQ(upstream.Report(0, std::string(30'000, '5')), kNone);
+  EXPECT_FALSE(upstream.IsEjected(0));
 }
 
 TEST(OutlierTest, AnyParametersAreTaken) {
@@ -228,6 +233,26 @@ TEST(OutlierTest, ShareHoldsWhenWorkersEjectAtOnce) {
   for (std::thread& worker : workers) worker.join();
   EXPECT_LE(upstream.Ejected(), 4U);
   EXPECT_GE(upstream.Ejected(), 1U);
+}
+
+// Every worker ejects another endpoint in the same moment, where one is the limit.
+TEST(OutlierTest, WorkersThatEjectInTheSameMomentGiveWay) {
+  constexpr size_t kWorkers = 4;
+  for (int round = 0; round < 300; ++round) {
+    Upstream upstream(10);
+    const Outlier outlier(upstream.config);
+    for (size_t i = 0; i < kWorkers; ++i) upstream.Report(i, "5555");
+    std::barrier start(kWorkers);
+    std::vector<std::thread> workers;
+    for (size_t w = 0; w < kWorkers; ++w) {
+      workers.emplace_back([&, w] {
+        start.arrive_and_wait();
+        outlier.Report(upstream.words[w], upstream.pointers, kServerError, kStart);
+      });
+    }
+    for (std::thread& worker : workers) worker.join();
+    ASSERT_LE(upstream.Ejected(), 1U);
+  }
 }
 
 TEST(OutlierTest, NoOutcomeOfAnyWorkerIsLost) {
