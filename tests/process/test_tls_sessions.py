@@ -8,6 +8,7 @@ import ssl
 import pytest
 
 from support.gateway import Gateway, wait_for
+from support.raw import ConnectionEnded
 from support.tls import Authority, TlsClient, config, fetch
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -143,3 +144,23 @@ def test_a_ticket_of_an_earlier_gateway_is_no_error(origin, ca, version):
         reused, fresh = visitor.come(session)
         assert not reused
         assert visitor.come(fresh)[0]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_does_not_outlive_the_trust_in_its_client(origin, ca, version):
+    def demanding(authority):
+        return config(origin, ca.ssl("a.test", client={"ca": authority.read("ca.pem")}))
+    ca.issue("client")
+    with Authority("Another CA") as other, Gateway(demanding(ca), workers=2) as gateway:
+        visitor = Visitor(gateway, ca.client("client", version=version))
+        session = visitor.new_session()
+        assert visitor.resumes_everywhere(session)
+        # The certificate came with the first handshake; who trusts it has not changed.
+        changed = demanding(ca)
+        changed["routes"][0]["desc"] = "changed"
+        assert gateway.reload(changed).returncode == 0
+        assert visitor.resumes_everywhere(session)
+        assert gateway.reload(demanding(other)).returncode == 0
+        for _ in range(5):
+            with pytest.raises((ssl.SSLError, ConnectionResetError, ConnectionEnded)):
+                visitor.come(session)

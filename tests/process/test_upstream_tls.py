@@ -2,6 +2,7 @@
 # ctest: timeout=180
 
 import ssl
+import threading
 
 import pytest
 
@@ -130,6 +131,47 @@ def test_the_gateway_shows_its_certificate(ca):
         with Gateway(config(ca, origin.port, tls={"client_cert_id": "mine"},
                             ssls=[named])) as gateway:
             assert get(gateway).status == 200
+
+
+def test_the_gateway_s_certificate_is_replaced_under_load(ca):
+    ca.issue("second")
+    context = ca.server("a.test", client_ca=True)
+    shown = []
+
+    def script(connection):
+        subject = dict(part[0] for part in connection.socket.getpeercert()["subject"])
+        shown.append(subject["commonName"])
+        serve()(connection)
+
+    def of(name):
+        return config(ca, origin.port, tls={"client_cert": ca.read(f"{name}.pem"),
+                                            "client_key": ca.read(f"{name}.key")})
+    with TlsOrigin(context, script) as origin, Gateway(of("gateway"), workers=2) as gateway:
+        stop = threading.Event()
+        failures, counts = [], [0]
+
+        def ask():
+            try:
+                with RawClient(gateway.port) as client:
+                    while not stop.is_set():
+                        assert client.request("GET", "/", host="a.test").status == 200
+                        counts[0] += 1
+            except Exception as failure:
+                failures.append(failure)
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for name in ("second", "gateway", "second", "gateway"):
+                before, known = counts[0], len(shown)
+                assert gateway.reload(of(name)).returncode == 0
+                wait_for(lambda: failures or counts[0] > before + 20, "requests after the reload")
+                wait_for(lambda: failures or name in shown[known:], "the new certificate")
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert not failures, failures[0]
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

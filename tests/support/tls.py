@@ -40,16 +40,27 @@ class Authority:
         assert done.returncode == 0, f"openssl {arguments}: {done.stderr.decode()}"
         return done.stdout
 
-    def issue(self, name, *names, kind="ec", days=2, serial=None):
+    def issue(self, name, *names, kind="ec", days=2, issuer="ca"):
         """NAME.pem and NAME.key with these DNS names (or IP:...); `days` below 0 is expired."""
+        alternatives = ",".join(one if ":" in one else f"DNS:{one}" for one in names or [name])
+        return self._sign(name, f"subjectAltName={alternatives}", kind, days, issuer)
+
+    def issue_authority(self, name, issuer="ca"):
+        return self._sign(name, "basicConstraints=critical,CA:TRUE", "ec", 2, issuer)
+
+    def chain(self, name, *issuers):
+        """NAME.chain: the certificate with those that lead to the root."""
+        with open(self.path(f"{name}.chain"), "w") as file:
+            file.writelines(self.read(f"{one}.pem") for one in (name, *issuers))
+
+    def _sign(self, name, extension, kind, days, issuer):
         key = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         self.openssl("req", "-newkey", *key, "-nodes", "-subj", f"/CN={name}",
                      "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        alternatives = ",".join(one if ":" in one else f"DNS:{one}" for one in names or [name])
         with open(self.path(f"{name}.ext"), "w") as file:
-            file.write(f"subjectAltName={alternatives}\n")
-        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                     "-CAcreateserial", "-days", str(days), "-extfile", f"{name}.ext",
+            file.write(extension + "\n")
+        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.pem",
+                     "-CAkey", f"{issuer}.key", "-CAcreateserial", "-days", str(days), "-extfile", f"{name}.ext",
                      "-out", f"{name}.pem")
         return self
 
