@@ -19,6 +19,7 @@
 #include "gateway/net/ipc_channel.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/watchers.h"
+#include "gateway/proxy/endpoint_table.h"
 
 namespace sluice {
 namespace {
@@ -45,6 +46,7 @@ class Controller final : public IpcChannel::Observer {
   std::unique_ptr<IpcChannel> channel_;
   std::unique_ptr<ControlServer> server_;
   std::unique_ptr<Reload> reload_;
+  std::shared_ptr<EndpointTable> endpoints_;
   std::map<std::string, std::unique_ptr<FileWatcher>> watched_;
   std::unique_ptr<SignalWatcher> terminate_;
   bool ended_ = false;
@@ -100,9 +102,12 @@ Status Controller::HandleMessage(IpcMessage& message) {
 
 Status Controller::OnStart(IpcMessage& message) {
   SLUICE_ASSIGN_OR_RETURN(const ControllerStart start, ControllerStart::Unpack(message.payload));
-  if (message.fds.size() != 3) {
-    return GatewayError(ErrorCode::kInternal, "document, log and control socket are expected");
+  if (message.fds.size() != 4) {
+    return GatewayError(ErrorCode::kInternal,
+                        "document, log, control socket and endpoint table are expected");
   }
+  SLUICE_ASSIGN_OR_RETURN(endpoints_,
+                          EndpointTable::Map(message.fds[3], start.processes, start.processes - 1));
   SLUICE_TRY(TakeErrorLog(message.fds[1]));
   SLUICE_TRY(DropPrivileges(start.account, Keep::kReading));
   SLUICE_ASSIGN_OR_RETURN(const std::string document, ReadDocument(message.fds[0].get()));

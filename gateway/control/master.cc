@@ -80,6 +80,7 @@ Status Master::Start(const conf::Config& config) {
   SLUICE_TRY(MakeSockets());
   SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Make());
   RotateTicketKeys();
+  SLUICE_ASSIGN_OR_RETURN(endpoints_, EndpointTable::Make(static_cast<uint32_t>(count) + 1));
   RaiseLimits();
   WatchSignals();
   for (const auto& worker : workers_) SLUICE_TRY(StartChild(*worker));
@@ -159,8 +160,10 @@ Status Master::StartChild(ChildProcess& child) {
 }
 
 void Master::IntroduceWorker(ChildProcess& worker) {
-  const WorkerStart start{static_cast<uint32_t>(worker.index()), revision_, account_};
-  std::vector<int> fds = {document_.get(), ticket_keys_->memory().get()};
+  const WorkerStart start{static_cast<uint32_t>(worker.index()), revision_, account_,
+                          endpoints_->processes()};
+  std::vector<int> fds = {document_.get(), ticket_keys_->memory().get(),
+                          endpoints_->memory().get()};
   for (const int fd : LogDescriptors()) fds.push_back(fd);
   worker.Send(MessageType::kStartWorker, start.Pack(), fds);
   for (ListenerSockets& listener : listeners_) {
@@ -181,8 +184,10 @@ void Master::IntroduceController() {
                               .account = account_,
                               .config_path = options_.config,
                               .prefix = options_.prefix,
-                              .daemon = options_.daemon};
-  const std::array<int, 3> fds = {document_.get(), LogDescriptors().front(), control_socket_.get()};
+                              .daemon = options_.daemon,
+                              .processes = endpoints_->processes()};
+  const std::array<int, 4> fds = {document_.get(), LogDescriptors().front(), control_socket_.get(),
+                                  endpoints_->memory().get()};
   controller_.Send(MessageType::kStartController, start.Pack(), fds);
 }
 
@@ -270,7 +275,10 @@ void Master::OnAllReady() {
 }
 
 void Master::OnChildDied(ChildProcess& child, const std::string& how) {
-  if (child.role() == Role::kWorker) {
+  const bool is_worker = child.role() == Role::kWorker;
+  endpoints_->ClearColumn(is_worker ? static_cast<uint32_t>(child.index())
+                                    : endpoints_->processes() - 1);
+  if (is_worker) {
     rollout_.OnDied(child);
   } else if (!rollout_.is_idle() || change_.has_value()) {
     rollout_.Abort();

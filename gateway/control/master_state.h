@@ -19,6 +19,7 @@
 #include "gateway/net/loop.h"
 #include "gateway/net/ticket_keys.h"
 #include "gateway/net/watchers.h"
+#include "gateway/proxy/endpoint_table.h"
 
 namespace sluice {
 
@@ -112,6 +113,7 @@ class Master final : public ChildProcess::Observer {
   UniqueFd control_socket_;
   std::vector<ListenerSockets> listeners_;
   std::shared_ptr<TicketKeys> ticket_keys_;
+  std::shared_ptr<EndpointTable> endpoints_;
 
   std::vector<std::unique_ptr<ChildProcess>> workers_;
   ChildProcess controller_;

@@ -73,7 +73,7 @@ std::string WorkerStart::Pack() const {
   MessageWriter writer;
   writer.Number(index).Number(revision);
   PackAccount(writer, account);
-  return writer.Take();
+  return writer.Number(processes).Take();
 }
 
 Result<WorkerStart> WorkerStart::Unpack(std::string_view packed) {
@@ -82,6 +82,7 @@ Result<WorkerStart> WorkerStart::Unpack(std::string_view packed) {
   start.index = static_cast<uint32_t>(reader.Number(UINT32_MAX));
   start.revision = reader.Number();
   start.account = ReadAccount(reader);
+  start.processes = static_cast<uint32_t>(reader.Number(UINT32_MAX));
   SLUICE_TRY(reader.Finish("start of a worker"));
   return start;
 }
@@ -90,7 +91,7 @@ std::string ControllerStart::Pack() const {
   MessageWriter writer;
   writer.Number(revision).Number(next_revision);
   PackAccount(writer, account);
-  writer.Text(config_path).Text(prefix).Number(daemon ? 1 : 0);
+  writer.Text(config_path).Text(prefix).Number(daemon ? 1 : 0).Number(processes);
   return writer.Take();
 }
 
@@ -103,6 +104,7 @@ Result<ControllerStart> ControllerStart::Unpack(std::string_view packed) {
   start.config_path = reader.Text();
   start.prefix = reader.Text();
   start.daemon = reader.Number(1) == 1;
+  start.processes = static_cast<uint32_t>(reader.Number(UINT32_MAX));
   SLUICE_TRY(reader.Finish("start of the controller"));
   return start;
 }

@@ -19,7 +19,7 @@ namespace sluice {
 
 enum class MessageType : uint32_t {
   // To a role. Descriptors in [].
-  kStartWorker = 1,  // WorkerStart [document, session ticket keys, error log, access log if on]
+  kStartWorker = 1,  // WorkerStart [document, ticket keys, endpoints, error log, access log if on]
   kStartController,  // ControllerStart [document, error log, control socket]
   kListen,           // bound address, configured address [listening socket]
   kUnlisten,         // bound address
@@ -77,9 +77,10 @@ struct Account {
 };
 
 struct WorkerStart {
-  uint32_t index = 0;
+  uint32_t index = 0;  // also of its column in the endpoint table
   uint64_t revision = 0;
   Account account;
+  uint32_t processes = 1;  // columns of that table; the controller's is the last
 
   std::string Pack() const;
   static Result<WorkerStart> Unpack(std::string_view packed);
@@ -92,6 +93,7 @@ struct ControllerStart {
   std::string config_path;
   std::string prefix;
   bool daemon = false;
+  uint32_t processes = 1;  // as in WorkerStart
 
   std::string Pack() const;
   static Result<ControllerStart> Unpack(std::string_view packed);

@@ -130,17 +130,19 @@ Status Worker::HandleMessage(IpcMessage& message) {
 
 Status Worker::OnStart(IpcMessage& message) {
   SLUICE_ASSIGN_OR_RETURN(const WorkerStart start, WorkerStart::Unpack(message.payload));
-  if (message.fds.size() < 3 || message.fds.size() > 4) {
+  if (message.fds.size() < 4 || message.fds.size() > 5) {
     return GatewayError(ErrorCode::kInternal,
-                        "document, session ticket keys and logs are expected");
+                        "document, session ticket keys, endpoint table and logs are expected");
   }
   index_ = start.index;
   SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Map(message.fds[1]));
+  SLUICE_ASSIGN_OR_RETURN(auto endpoints,
+                          EndpointTable::Map(message.fds[2], start.processes, start.index));
   SetLogRole("worker-" + std::to_string(start.index));
-  SLUICE_TRY(TakeErrorLog(message.fds[2]));
+  SLUICE_TRY(TakeErrorLog(message.fds[3]));
   SLUICE_TRY(DropPrivileges(start.account, Keep::kNothing));
-  if (message.fds.size() == 4) access_log_ = std::move(message.fds[3]);
-  server_ = std::make_unique<ProxyServer>(loop_, start.index);
+  if (message.fds.size() == 5) access_log_ = std::move(message.fds[4]);
+  server_ = std::make_unique<ProxyServer>(loop_, start.index, std::move(endpoints));
   Build(start.revision, std::move(message.fds[0]), true);
   return {};
 }

@@ -20,6 +20,7 @@
 namespace sluice {
 
 class ClientConnection;
+class EndpointTable;
 class Exchange;
 class Http1Decoder;
 class UpstreamState;
@@ -82,6 +83,7 @@ class ProxyContext {
   const uint32_t worker_index;
   std::shared_ptr<const ActiveSnapshot> active;  // null until the first Adopt
   std::unique_ptr<AccessLog> access_log;         // null: off
+  std::shared_ptr<EndpointTable> endpoints;
   CodecLimits client_limits;
   CodecLimits upstream_limits;
   Http2Limits http2_limits;

@@ -73,8 +73,11 @@ struct ProxyServer::Core final : Deadline::Observer {
   std::function<void()> on_drained;
 };
 
-ProxyServer::ProxyServer(Loop& loop, uint32_t worker_index)
-    : core_(std::make_unique<Core>(loop, worker_index)) {}
+ProxyServer::ProxyServer(Loop& loop, uint32_t worker_index,
+                         std::shared_ptr<EndpointTable> endpoints)
+    : core_(std::make_unique<Core>(loop, worker_index)) {
+  core_->context.endpoints = std::move(endpoints);
+}
 
 ProxyServer::~ProxyServer() {
   core_->context.on_connection_closed = nullptr;
@@ -185,7 +188,8 @@ void ProxyServer::Core::UpdateUpstreams(const conf::Config& config, ActiveSnapsh
       state->Update(upstream);
     } else {
       const uint64_t seed = context.NextRequestId().low;
-      state = std::make_shared<UpstreamState>(context.loop, resolver.get(), upstream, seed);
+      state = std::make_shared<UpstreamState>(context.loop, resolver.get(), context.endpoints,
+                                              upstream, seed);
     }
     active.upstreams.push_back(state);
   }

@@ -11,6 +11,7 @@
 #include "gateway/base/result.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
+#include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
@@ -28,7 +29,7 @@ class ProxyServer {
   };
 
   // `worker_index` seeds what must differ between workers (balancer phase, request ids).
-  ProxyServer(Loop& loop, uint32_t worker_index);
+  ProxyServer(Loop& loop, uint32_t worker_index, std::shared_ptr<EndpointTable> endpoints);
   ~ProxyServer();  // precondition: drained or CloseAll was called
   ProxyServer(const ProxyServer&) = delete;
   ProxyServer& operator=(const ProxyServer&) = delete;

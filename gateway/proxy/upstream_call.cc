@@ -69,6 +69,7 @@ void UpstreamCall::OnDeadline() {
 
 void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
   ++attempts_;
+  Occupy(endpoint.get());
   if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
   UpstreamWay way{.timeout = timeouts_.connect};
   if (config_->tls_scheme) {
@@ -89,6 +90,15 @@ void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fre
   attempt_started_ = MonoNow();
   way.preface = ProxyPreface();
   channel_ = &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, std::move(way));
+}
+
+// Counts this call at `endpoint`, and no longer where it was counted before.
+void UpstreamCall::Occupy(Endpoint* endpoint) {
+  using Counter = EndpointTable::Counter;
+  if (occupied_ == endpoint) return;
+  if (occupied_ != nullptr) occupied_->shared.Remove(Counter::kActive);
+  occupied_ = endpoint;
+  if (occupied_ != nullptr) occupied_->shared.Add(Counter::kActive);
 }
 
 std::string UpstreamCall::ProxyPreface() const {
@@ -176,6 +186,7 @@ void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   // The connection goes back first: the exchange may begin the next request of a pipeline with it.
   // The trailers stay valid until then.
   connected_ = false;
+  Occupy(nullptr);
   std::exchange(channel_, nullptr)->Release(*config_);
   exchange_.OnResponseEnd(trailers);
 }
@@ -184,6 +195,7 @@ void UpstreamCall::OnTunnelEnd() { exchange_.OnTunnelEnd(); }
 
 void UpstreamCall::EndTunnel() {
   connected_ = false;
+  Occupy(nullptr);
   std::exchange(channel_, nullptr)->Release(*config_);
 }
 
@@ -191,6 +203,7 @@ void UpstreamCall::OnFailed(const Error& error) {
   const bool stale = connected_ && channel_ != nullptr && channel_->is_reused();
   channel_ = nullptr;
   connected_ = false;
+  Occupy(nullptr);
   const AttemptFacts facts{.method = exchange_.view().method(),
                            .body_replayable = replayable_,
                            .stale_connection = stale,
@@ -226,6 +239,7 @@ void UpstreamCall::OnWritable() {
 void UpstreamCall::End() {
   ListNode<Waiter>::Unlink();
   deadline_.Cancel();
+  Occupy(nullptr);
   if (channel_ != nullptr) std::exchange(channel_, nullptr)->Abort();
 }
 

@@ -71,6 +71,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void Attempt();
   void AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh);
   void SendRequest();
+  void Occupy(Endpoint* endpoint);
   std::string ProxyPreface() const;
 
   ProxyContext& context_;
@@ -81,6 +82,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   UpstreamChannel* channel_ = nullptr;
   std::unique_ptr<Http2Channel> http2_;           // made at the first use
   std::vector<std::shared_ptr<Endpoint>> tried_;  // the current one is last
+  Endpoint* occupied_ = nullptr;                  // of tried_: where this call is counted
   Deadline deadline_;                             // waiting for a name
   Buffer replay_;
   HeaderList trailers_;

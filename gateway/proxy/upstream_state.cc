@@ -39,9 +39,15 @@ struct UpstreamState::Node {
   std::unique_ptr<ResolvedName> name;    // of any other
 };
 
-UpstreamState::UpstreamState(Loop& loop, Resolver* resolver, const conf::UpstreamConfig& config,
-                             uint64_t seed)
-    : loop_(loop), resolver_(resolver), seed_(seed) {
+Endpoint::Endpoint(std::shared_ptr<EndpointTable> table, std::string_view upstream,
+                   const SocketAddress& where)
+    : address(where), name(where.ToString()), shared(std::move(table), upstream, name) {}
+
+Endpoint::~Endpoint() = default;
+
+UpstreamState::UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<EndpointTable> table,
+                             const conf::UpstreamConfig& config, uint64_t seed)
+    : loop_(loop), resolver_(resolver), table_(std::move(table)), key_(config.key), seed_(seed) {
   Update(config);
 }
 
@@ -89,9 +95,8 @@ void UpstreamState::Rebuild() {
     const std::string name = address.ToString();
     const auto found = std::find_if(old_endpoints.begin(), old_endpoints.end(),
                                     [&](const auto& endpoint) { return endpoint->name == name; });
-    auto endpoint = found == old_endpoints.end() ? std::make_shared<Endpoint>() : *found;
-    endpoint->address = address;
-    endpoint->name = name;
+    auto endpoint =
+        found == old_endpoints.end() ? std::make_shared<Endpoint>(table_, key_, address) : *found;
     endpoint->node_host = HostAndPort(config);
     endpoint->weight = config.weight;
     endpoint->priority = config.priority;

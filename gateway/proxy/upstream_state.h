@@ -16,6 +16,7 @@
 #include "gateway/base/intrusive_list.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/tls_context.h"
+#include "gateway/proxy/endpoint_table.h"
 
 namespace sluice {
 
@@ -27,6 +28,10 @@ struct IdleTag;
 
 // One address of an upstream. Connections and calls share it; it may outlive its upstream.
 struct Endpoint {
+  Endpoint(std::shared_ptr<EndpointTable> table, std::string_view upstream,
+           const SocketAddress& where);
+  ~Endpoint();
+
   SocketAddress address;
   std::string name;       // "127.0.0.1:1980", for logs
   std::string node_host;  // host and port of the node as configured: Host for pass_host "node"
@@ -36,6 +41,7 @@ struct Endpoint {
   IntrusiveList<UpstreamConnection, IdleTag> idle;  // most recently used last
   IntrusiveList<Http2Upstream, EndpointTag> http2;  // that take further calls
   TlsResumption sessions;
+  HeldRecord shared;  // what all workers know of it
 };
 
 class UpstreamState {
@@ -50,7 +56,8 @@ class UpstreamState {
   };
 
   // `resolver` may be null when no node is a name (tests).
-  UpstreamState(Loop& loop, Resolver* resolver, const conf::UpstreamConfig& config, uint64_t seed);
+  UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<EndpointTable> table,
+                const conf::UpstreamConfig& config, uint64_t seed);
   ~UpstreamState();
   UpstreamState(const UpstreamState&) = delete;
   UpstreamState& operator=(const UpstreamState&) = delete;
@@ -84,6 +91,8 @@ class UpstreamState {
 
   Loop& loop_;
   Resolver* resolver_;
+  std::shared_ptr<EndpointTable> table_;
+  std::string key_;
   uint64_t seed_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::shared_ptr<Endpoint>> endpoints_;  // sorted by priority, highest first
