@@ -51,7 +51,10 @@ class ClientConnection final : public StreamObserver,
   void SetDeadline(Duration timeout) { deadline_.Set(context_.loop.now() + timeout); }
   void CancelDeadline() { deadline_.Cancel(); }
   // An idle connection may be closed to make room for another.
-  void MarkIdle() { context_.idle_clients.PushBack(*this); }
+  void MarkIdle() {
+    context_.idle_clients.PushBack(*this);
+    if (context_.accepting_paused) context_.on_room();
+  }
   void MarkBusy() { ListNode<IdleTag>::Unlink(); }
 
   void BeginDrain();             // from the server: no further request after those under way

@@ -98,6 +98,8 @@ class ProxyContext {
   IntrusiveList<ClientConnection, IdleTag> idle_clients;  // longest idle first
   IntrusiveList<UpstreamSocket, ActiveTag> upstream_connections;
   std::function<void()> on_connection_closed;
+  bool accepting_paused = false;  // worker_connections is reached
+  std::function<void()> on_room;  // a client has become idle although accepting is paused
 
  private:
   const SocketAddress* FindInterned(const SocketAddress& address) const;

@@ -39,6 +39,7 @@ struct ProxyServer::Core final : Deadline::Observer {
   Core(Loop& loop, uint32_t worker_index)
       : context(loop, worker_index), log_flush(loop.deadlines(), *this), goodbye(loop) {
     context.on_connection_closed = [this] { OnConnectionClosed(); };
+    context.on_room = [this] { LookForRoom(); };
     log_flush.Set(loop.now() + kLogFlushInterval);
   }
 
@@ -50,6 +51,8 @@ struct ProxyServer::Core final : Deadline::Observer {
 
   void OnAccept(int fd, const SocketAddress& peer, const conf::ListenConfig& listen);
   bool MakeRoom();
+  void LookForRoom();
+  void ResumeAccepting();
   void UpdateListeners(const conf::GatewayConfig& gateway);
   void OnConnectionClosed();
   void UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active);
@@ -69,7 +72,8 @@ struct ProxyServer::Core final : Deadline::Observer {
   Timer goodbye;
   std::map<std::string, std::shared_ptr<UpstreamState>> upstreams;
   std::vector<std::unique_ptr<OpenListener>> listeners;
-  bool accepting_paused = false;
+  bool room_is_looked_for = false;
+  MonoTime last_warning{};
   std::function<void()> on_drained;
 };
 
@@ -115,9 +119,12 @@ void ProxyServer::Core::OnAccept(int fd, const SocketAddress& peer,
                                  const conf::ListenConfig& listen) {
   ClientConnection::Accept(context, fd, peer, listen);
   if (context.connections_open < context.gateway().limits.worker_connections || MakeRoom()) return;
-  accepting_paused = true;
-  Log(LogLevel::kWarn, "accepting is paused: worker_connections is reached",
-      {{"worker_connections", context.gateway().limits.worker_connections}});
+  context.accepting_paused = true;
+  if (context.loop.now() - last_warning >= seconds(1)) {
+    last_warning = context.loop.now();
+    Log(LogLevel::kWarn, "accepting is paused: worker_connections is reached",
+        {{"worker_connections", context.gateway().limits.worker_connections}});
+  }
   for (const auto& other : listeners) other->socket->Pause();
 }
 
@@ -129,10 +136,27 @@ bool ProxyServer::Core::MakeRoom() {
   return true;
 }
 
+// An idle client may give way to one that waits in the queue: in a later turn, because this one is
+// still being served by its protocol.
+void ProxyServer::Core::LookForRoom() {
+  if (std::exchange(room_is_looked_for, true)) return;
+  context.loop.Post([this] {
+    room_is_looked_for = false;
+    if (!context.accepting_paused || context.idle_clients.front() == nullptr) return;
+    const bool above = context.connections_open > context.gateway().limits.worker_connections;
+    above ? static_cast<void>(MakeRoom()) : ResumeAccepting();
+  });
+}
+
+void ProxyServer::Core::ResumeAccepting() {
+  context.accepting_paused = false;
+  for (const auto& listener : listeners) listener->socket->Resume();
+}
+
 void ProxyServer::Core::OnConnectionClosed() {
-  if (accepting_paused && context.connections_open < context.gateway().limits.worker_connections) {
-    accepting_paused = false;
-    for (const auto& listener : listeners) listener->socket->Resume();
+  if (context.accepting_paused &&
+      context.connections_open < context.gateway().limits.worker_connections) {
+    ResumeAccepting();
   }
   if (!on_drained || !context.clients.empty()) return;
   if (!context.upstream_connections.empty()) return CloseUpstreams();  // each ends here again
@@ -210,7 +234,7 @@ void ProxyServer::Drain(std::function<void()> done) {
   core.context.draining = true;
   for (const auto& listener : core.listeners) listener->socket->AcceptQueued();
   core.listeners.clear();
-  core.accepting_paused = false;
+  core.context.accepting_paused = false;
   core.ForEachClient([](ClientConnection& client) { client.BeginDrain(); });
   core.on_drained = std::move(done);
   if (core.context.clients.empty()) {
@@ -229,7 +253,7 @@ void ProxyServer::Core::CloseUpstreams() {
 void ProxyServer::CloseAll() {
   Core& core = *core_;
   core.listeners.clear();
-  core.accepting_paused = false;
+  core.context.accepting_paused = false;
   core.ForEachClient([](ClientConnection& client) { client.End(ErrorCode::kDraining); });
   core.context.loop.FlushDirty();
   core.CloseUpstreams();

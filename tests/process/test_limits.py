@@ -229,7 +229,8 @@ def ten_places(origin):
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-def test_row92_at_the_limit_new_connections_wait(origin, ten_places):
+@pytest.mark.parametrize("leave", [True, False], ids=["until one leaves", "until one is idle"])
+def test_row92_at_the_limit_new_connections_wait(origin, ten_places, leave):
     """In the kernel's queue, which is bounded, while all others are busy."""
     go_on = threading.Event()
 
@@ -250,8 +251,11 @@ def test_row92_at_the_limit_new_connections_wait(origin, ten_places):
         go_on.set()
         for client in inside:
             assert client.read_response().status == 200
-            client.close()
+            if leave:
+                client.close()
         assert outside.read_response().status == 200
+    for client in inside:
+        client.close()
 
 
 def test_row92_at_the_limit_the_longest_idle_connection_gives_way(ten_places):
