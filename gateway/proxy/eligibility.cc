@@ -1,0 +1,16 @@
+#include "gateway/proxy/eligibility.h"
+
+#include "balancer/outlier.h"
+#include "gateway/proxy/upstream_state.h"
+
+namespace sluice {
+
+bool MayTake(Endpoint& endpoint, MonoTime now) {
+  return !IsOrderedAway(endpoint) && !balancer::Outlier::IsEjected(endpoint.shared->outlier, now);
+}
+
+bool IsOrderedAway(Endpoint& endpoint) {
+  return endpoint.shared->order.load(std::memory_order_relaxed) != NodeOrder::kNone;
+}
+
+}  // namespace sluice
