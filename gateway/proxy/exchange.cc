@@ -167,8 +167,9 @@ void Exchange::RouteAndCall() {
     const auto limit = timeout == nullptr ? std::nullopt : ParseGrpcTimeout(timeout->value);
     if (limit) deadline_.Set(context_.loop.now() + *limit);
   }
-  if (route_->enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head))
+  if (match.enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head)) {
     tunnel_.Ask();
+  }
   if (view_.head->websocket && !tunnel_.is_asked()) {
     return Reply(ClientError(ErrorCode::kMethodNotAllowed,
                              "expected a route with enable_websocket and an HTTP/1 upstream"));

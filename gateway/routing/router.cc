@@ -42,8 +42,9 @@ struct Conditions {
 };
 
 // One uri of one route under one host. Candidates of one host and one exact path, or one literal
-// prefix, lie side by side, best first. A plain match touches nothing of the route but this.
-struct Candidate {
+// prefix, lie side by side, best first. A plain match touches nothing of the route but this, which
+// is one cache line.
+struct alignas(64) Candidate {
   const conf::RouteConfig* config = nullptr;
   PathPattern pattern;
   uint32_t host = 0;
@@ -51,10 +52,13 @@ struct Candidate {
   int32_t upstream = -1;
   uint16_t methods = kAnyMethod;
   bool has_timeout = false;
+  bool enable_websocket = false;
   bool is_last = false;  // of those with its host and path
 
-  RouteMatch Match() const { return {config, upstream, has_timeout}; }
+  RouteMatch Match() const { return {config, upstream, has_timeout, enable_websocket}; }
 };
+
+static_assert(sizeof(Candidate) == 64);
 
 template <typename Items, typename Text>
 std::string Join(const Items& items, Text text) {
@@ -171,6 +175,7 @@ struct Router::Index::Builder {
     candidate.config = &route;
     candidate.upstream = route.upstream;
     candidate.has_timeout = route.timeout.has_value();
+    candidate.enable_websocket = route.enable_websocket;
     candidate.methods = route.methods.empty() ? kAnyMethod : uint16_t{0};
     for (const std::string& method : route.methods) {
       candidate.methods |= MethodBit(FindMethod(method));

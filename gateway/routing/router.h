@@ -19,6 +19,7 @@ struct RouteMatch {
   // Of the route, so that a request need not touch it: with many routes that is a cache miss.
   int32_t upstream = -1;
   bool has_timeout = false;
+  bool enable_websocket = false;
   explicit operator bool() const { return route != nullptr; }
 };
 
