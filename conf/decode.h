@@ -77,6 +77,10 @@ struct UpstreamTls {
   std::optional<UpstreamTlsConfig> operator()(const Place& place) const;
 };
 
+// The fields of an upstream that say how a node is chosen, and what they say together.
+void AddBalancing(Fields<UpstreamConfig>& fields);
+void FinishBalancing(const Place& place, UpstreamConfig& upstream);
+
 // A DNS name (letters, digits, '-', '_', labels of 1 to 63, at most 253 in all) that does not look
 // like a broken IPv4 address.
 bool IsHostName(std::string_view text);

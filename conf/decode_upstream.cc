@@ -170,8 +170,6 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("id", &T::id, Id{}),
         Bind("name", &T::name, Text{1, 256}),
         Accept<T>("desc", Text{0, 256}),
-        Bind("type", &T::type,
-             Choice<std::string>{{{"roundrobin", "roundrobin"}}, {"chash", "least_conn", "ewma"}}),
         Bind("scheme", &T::scheme,
              Choice<std::string>{{{"http", "http"},
                                   {"https", "https"},
@@ -191,16 +189,13 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("timeout", &T::timeout, Timeouts{}),
         KeepaliveField(),
         Bind("proxy_protocol", &T::proxy_protocol, Choice<uint8_t>{{{"v1", 1}, {"v2", 2}}}),
-        // Exported configurations spell out the default of chash's key source.
-        Accept<T>("hash_on", Choice<bool>{{{"vars", true}},
-                                          {"header", "cookie", "consumer", "vars_combinations"}}),
-        NotBuilt<T>("key"),
         NotBuilt<T>("checks"),
         Bind("tls", &T::tls, UpstreamTls{}),
         NotBuilt<T>("discovery_type"),
         NotBuilt<T>("discovery_args"),
         NotBuilt<T>("service_name"),
     };
+    AddBalancing(fields);
     AddDescriptive(fields);
     return fields;
   }();
@@ -213,6 +208,7 @@ UpstreamConfig DecodeUpstream(const Place& place) {
   UpstreamConfig upstream;
   upstream.position = place.node.position;
   ReadFields(place, UpstreamFields(), upstream);
+  FinishBalancing(place, upstream);
   const std::string& scheme = upstream.scheme;
   upstream.tls_scheme = scheme == "https" || scheme == "grpcs" || scheme == "h2";
   upstream.http2 = scheme != "http" && scheme != "https";

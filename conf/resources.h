@@ -143,15 +143,28 @@ struct UpstreamTimeouts {
   Duration read = seconds(60);
 };
 
+// What requests are hashed by, compiled by gateway/routing/hash_key.
+struct HashKeyConfig {
+  enum class Source : uint8_t { kVariable, kHeader, kCookie, kCombination };
+
+  Source source = Source::kVariable;  // hash_on
+  std::string key;
+  std::string path;  // "upstreams[0].key"
+  Position position;
+};
+
 struct UpstreamConfig {
   enum class PassHost : uint8_t { kPass, kNode, kRewrite };
+  enum class Balancer : uint8_t { kRoundRobin, kLeastConn, kChash, kMaglev, kEwma, kRandom };
 
   // Stable identity that outlives a reload: "upstream/1", or "route/hello" and "service/x" for an
   // inline one. Run-time state is kept under this name.
   std::string key;
   std::string id;
   std::string name;
-  std::string type = "roundrobin";
+  Balancer balancer = Balancer::kRoundRobin;  // type
+  std::optional<HashKeyConfig> hash_key;      // kChash and kMaglev
+  uint32_t hash_balance_factor = 0;           // percent of the fair share, from 100; 0: no bound
   std::string scheme = "http";
   bool http2 = false;       // as the scheme says
   bool tls_scheme = false;  // the same
@@ -169,6 +182,9 @@ struct UpstreamConfig {
   uint8_t proxy_protocol = 0;  // version of the header that each connection begins with; 0: none
   Position position;
 };
+
+// "roundrobin", as the field `type` has it.
+std::string_view NameOf(UpstreamConfig::Balancer balancer);
 
 struct RouteConfig {
   std::string id;

@@ -158,7 +158,8 @@ std::string Explanation::ToText() const {
 std::string Explanation::UpstreamText() const {
   const conf::UpstreamConfig* upstream = FindUpstream(config, *route);
   if (upstream == nullptr) return "Upstream  none: 503\n";
-  std::string out = "Upstream  " + upstream->key + "  " + upstream->type + "  " +
+  std::string out = "Upstream  " + upstream->key + "  " +
+                    std::string(conf::NameOf(upstream->balancer)) + "  " +
                     config.diagnostics.Locate(upstream->position) + "\n";
   std::vector<std::vector<std::string>> rows;
   for (const conf::NodeConfig& node : upstream->nodes) {
@@ -204,7 +205,7 @@ void Explanation::WriteUpstream(JsonWriter& json) const {
     json.Null();
     return;
   }
-  json.BeginObject().Member("key", upstream->key).Member("type", upstream->type);
+  json.BeginObject().Member("key", upstream->key).Member("type", conf::NameOf(upstream->balancer));
   json.Member("position", config.diagnostics.Locate(upstream->position));
   json.Key("nodes").BeginArray();
   for (const conf::NodeConfig& node : upstream->nodes) {

@@ -100,6 +100,10 @@ std::string_view RequestLine(const RequestHead& head, std::string& scratch) {
   return scratch;
 }
 
+bool IsNameChar(char c) {
+  return IsDigit(c) || c == '_' || (AsciiLower(c) >= 'a' && AsciiLower(c) <= 'z');
+}
+
 template <typename Names>
 std::string NearNames(std::string_view name, const Names& names) {
   std::string near;
@@ -244,6 +248,24 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
       return TlsValue(request);
   }
   return {};
+}
+
+Result<std::string_view> TakeVariableName(std::string_view& rest) {
+  const bool braced = rest.substr(1).starts_with('{');
+  std::string_view name = rest.substr(braced ? 2 : 1);
+  const auto* end = std::find_if_not(name.begin(), name.end(), IsNameChar);
+  name = name.substr(0, static_cast<size_t>(end - name.begin()));
+  rest.remove_prefix((braced ? 2 : 1) + name.size());
+  if (name.empty()) {
+    return GatewayError(ErrorCode::kInvalidConfig, "expected a variable's name after \"$\"");
+  }
+  if (!braced) return name;
+  if (!rest.starts_with('}')) {
+    return GatewayError(ErrorCode::kInvalidConfig,
+                        "expected \"}\" after \"${" + std::string(name) + "\"");
+  }
+  rest.remove_prefix(1);
+  return name;
 }
 
 }  // namespace sluice

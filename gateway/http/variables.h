@@ -62,4 +62,7 @@ class Variable {
   std::string part_;  // of arg_, http_ (with '-'), cookie_, post_arg_
 };
 
+// Reads "$name" or "${name}" at the start of `rest`, which begins with '$', and removes it.
+Result<std::string_view> TakeVariableName(std::string_view& rest);
+
 }  // namespace sluice

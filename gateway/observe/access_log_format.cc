@@ -334,10 +334,6 @@ struct Piece {
   std::optional<Variable> variable;
 };
 
-bool IsNameChar(char c) {
-  return IsDigit(c) || c == '_' || (AsciiLower(c) >= 'a' && AsciiLower(c) <= 'z');
-}
-
 Error FormatError(std::string detail) {
   return GatewayError(ErrorCode::kInvalidConfig, std::move(detail));
 }
@@ -375,22 +371,6 @@ Status Bind(Piece& piece, std::string_view name) {
   return {};
 }
 
-// Reads "$name" or "${name}" at the start of `rest` and removes it.
-Result<std::string_view> TakeName(std::string_view& rest) {
-  const bool braced = rest.substr(1).starts_with('{');
-  std::string_view name = rest.substr(braced ? 2 : 1);
-  const auto* end = std::find_if_not(name.begin(), name.end(), IsNameChar);
-  name = name.substr(0, static_cast<size_t>(end - name.begin()));
-  rest.remove_prefix((braced ? 2 : 1) + name.size());
-  if (name.empty()) return FormatError("expected a variable's name after \"$\"");
-  if (!braced) return name;
-  if (!rest.starts_with('}')) {
-    return FormatError("expected \"}\" after \"${" + std::string(name) + "\"");
-  }
-  rest.remove_prefix(1);
-  return name;
-}
-
 Result<std::vector<Piece>> CompileTemplate(std::string_view format) {
   if (format.find_first_of("\r\n") != std::string_view::npos) {
     return FormatError("expected a template of one line, got a line break in it");
@@ -404,7 +384,7 @@ Result<std::vector<Piece>> CompileTemplate(std::string_view format) {
     if (dollar == std::string_view::npos) break;
     rest.remove_prefix(dollar);
     const size_t column = format.size() - rest.size() + 1;
-    Result<std::string_view> name = TakeName(rest);
+    Result<std::string_view> name = TakeVariableName(rest);
     Status bound = name ? Bind(piece, *name) : Status(std::move(name).error());
     if (!bound) {
       return FormatError("column " + std::to_string(column) +

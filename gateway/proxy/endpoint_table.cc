@@ -144,6 +144,15 @@ std::optional<uint32_t> EndpointTable::Find(std::string_view upstream,
   return FindLocked(key);
 }
 
+std::vector<uint32_t> EndpointTable::Held() const {
+  std::vector<uint32_t> held;
+  const Lock lock(*this);
+  for (uint32_t id = 0; id < std::min(header_->used, kCapacity); ++id) {
+    if (records_[id].key != 0 && count(Counter::kHolders, id) > 0) held.push_back(id);
+  }
+  return held;
+}
+
 std::optional<uint32_t> EndpointTable::FindLocked(uint64_t key) const {
   for (size_t at = key % kIndexSize; index_[at] != 0; at = (at + 1) % kIndexSize) {
     const uint32_t id = index_[at] - 1;

@@ -20,6 +20,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "balancer/breaker.h"
 #include "balancer/ewma.h"
@@ -29,11 +30,12 @@
 
 namespace sluice {
 
-// What the operator has said of a node.
+// What the operator has said of a node. Both keep new requests away, also when no other node is
+// left, and let what is under way end.
 enum class NodeOrder : uint8_t {
   kNone,
-  kDrain,  // nothing new, what is under way ends
-  kDown,   // the same, also when no other node is left
+  kDrain,  // for a while: it goes on being checked
+  kDown,   // it is out of service
 };
 
 // An endpoint, or an upstream as a whole (name is empty). Zero at the start.
@@ -47,6 +49,10 @@ struct alignas(64) SharedRecord {
   uint64_t upstream_key = 0;  // of its upstream's record; 0: it is one
   uint32_t name_size = 0;
   std::array<char, kLongestName + 1> name_bytes = {};
+
+  // As configured, for those who look at it.
+  std::atomic<uint32_t> weight = 0;
+  std::atomic<int32_t> priority = 0;
 
   std::atomic<uint64_t> checks = 0;  // health, as gateway/proxy/health.h reads it
   std::atomic<NodeOrder> order = NodeOrder::kNone;
@@ -88,6 +94,8 @@ class EndpointTable {
   void Release(uint32_t id) { Remove(Counter::kHolders, id); }
   // The record of that identity if there is one; not held.
   std::optional<uint32_t> Find(std::string_view upstream, std::string_view endpoint = {}) const;
+  // Those that some process holds now, upstreams and endpoints, in no order.
+  std::vector<uint32_t> Held() const;
 
   SharedRecord& record(uint32_t id) { return records_[id]; }
   const SharedRecord& record(uint32_t id) const { return records_[id]; }

@@ -83,6 +83,11 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   const std::shared_ptr<const TlsClientContext>& upstream_tls() const {
     return active_->tls->upstream(upstream_index_);
   }
+  // By what the balancer places this request; empty: by nothing. Valid until `scratch` changes.
+  std::string_view HashKeyText(std::string& scratch) const {
+    const HashKey* key = active_->snapshot->hash_key(upstream_index_);
+    return key == nullptr ? std::string_view() : key->Of(view_, scratch);
+  }
   // The request for an attempt at `endpoint`.
   UpstreamRequest RequestFor(const Endpoint& endpoint, const conf::UpstreamConfig& config) const;
 

@@ -45,7 +45,7 @@ void UpstreamCall::Start(std::shared_ptr<UpstreamState> upstream,
 }
 
 void UpstreamCall::Attempt() {
-  const std::shared_ptr<Endpoint> endpoint = upstream_->Pick(tried_);
+  const std::shared_ptr<Endpoint> endpoint = Pick();
   if (endpoint != nullptr) return AttemptOn(endpoint, false);
   if (tried_.empty() && upstream_->is_resolving()) {
     upstream_->AddWaiter(*this);
@@ -54,6 +54,12 @@ void UpstreamCall::Attempt() {
   }
   exchange_.OnCallFailed(UpstreamError(ErrorCode::kNoHealthyNode, Retry::kNever,
                                        config_->key + ": no node can be tried"));
+}
+
+std::shared_ptr<Endpoint> UpstreamCall::Pick() {
+  PickRequest request{.tried = tried_, .key = {}, .now = context_.loop.now()};
+  if (upstream_->hashes()) request.key = exchange_.HashKeyText(upstream_->key_scratch());
+  return upstream_->Pick(request);
 }
 
 void UpstreamCall::OnEndpointsChanged() {
@@ -70,6 +76,8 @@ void UpstreamCall::OnDeadline() {
 void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
   ++attempts_;
   Occupy(endpoint.get());
+  timed_ = upstream_->WantsLatency();
+  if (timed_) attempt_started_ = MonoNow();
   if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
   UpstreamWay way{.timeout = timeouts_.connect};
   if (config_->tls_scheme) {
@@ -173,6 +181,10 @@ void UpstreamCall::OnInformational(ResponseHead& head) {
 
 void UpstreamCall::OnResponseHead(ResponseHead& head) {
   response_started_ = true;
+  if (timed_) {
+    const MonoTime now = MonoNow();
+    UpstreamState::ObserveLatency(*tried_.back(), now - attempt_started_, now);
+  }
   exchange_.OnResponseHead(head);
 }
 
@@ -222,7 +234,7 @@ void UpstreamCall::OnFailed(const Error& error) {
   }
   if (decision == RetryDecision::kOtherEndpoint) {
     --retries_left_;
-    if (const auto endpoint = upstream_->Pick(tried_)) return AttemptOn(endpoint, false);
+    if (const auto endpoint = Pick()) return AttemptOn(endpoint, false);
   }
   exchange_.OnCallFailed(error);
 }

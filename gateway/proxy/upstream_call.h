@@ -69,6 +69,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
 
  private:
   void Attempt();
+  std::shared_ptr<Endpoint> Pick();
   void AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh);
   void SendRequest();
   void Occupy(Endpoint* endpoint);
@@ -88,6 +89,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   HeaderList trailers_;
   MonoTime started_{};
   MonoTime attempt_started_{};
+  bool timed_ = false;  // this attempt's latency is observed
   Duration connect_time_{};
   uint32_t attempts_ = 0;
   uint32_t retries_left_ = 0;

@@ -1,6 +1,7 @@
 #include "gateway/proxy/upstream_state.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "gateway/net/resolved_name.h"
@@ -47,7 +48,7 @@ Endpoint::~Endpoint() = default;
 
 UpstreamState::UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<EndpointTable> table,
                              const conf::UpstreamConfig& config, uint64_t seed)
-    : loop_(loop), resolver_(resolver), table_(std::move(table)), key_(config.key), seed_(seed) {
+    : loop_(loop), resolver_(resolver), table_(std::move(table)), key_(config.key), picker_(seed) {
   Update(config);
 }
 
@@ -70,6 +71,7 @@ void UpstreamState::Update(const conf::UpstreamConfig& config) {
     if (node->name == nullptr && !node->address) Locate(*node);
     nodes_.push_back(std::move(node));
   }
+  rule_ = {.type = config.balancer, .balance_factor = config.hash_balance_factor};
   Rebuild();
 }
 
@@ -87,20 +89,21 @@ void UpstreamState::Retire() {
   Rebuild();
 }
 
-// Makes the endpoint list anew from the nodes; endpoints that stay keep connections and rotation.
+// Makes the endpoint list anew from the nodes; endpoints that stay keep connections and state.
 void UpstreamState::Rebuild() {
-  const std::vector<std::shared_ptr<Endpoint>> old_endpoints = std::exchange(endpoints_, {});
-  const std::vector<balancer::RoundRobinState> old_rotation = std::exchange(rotation_, {});
+  std::unordered_multimap<std::string_view, std::shared_ptr<Endpoint>> old;
+  for (const auto& endpoint : endpoints_) old.emplace(endpoint->name, endpoint);
+  std::vector<std::shared_ptr<Endpoint>> endpoints;
   const auto add = [&](const SocketAddress& address, const conf::NodeConfig& config) {
-    const std::string name = address.ToString();
-    const auto found = std::find_if(old_endpoints.begin(), old_endpoints.end(),
-                                    [&](const auto& endpoint) { return endpoint->name == name; });
-    auto endpoint =
-        found == old_endpoints.end() ? std::make_shared<Endpoint>(table_, key_, address) : *found;
+    const auto found = old.find(address.ToString());
+    auto endpoint = found == old.end() ? std::make_shared<Endpoint>(table_, key_, address)
+                                       : std::move(old.extract(found).mapped());
     endpoint->node_host = HostAndPort(config);
     endpoint->weight = config.weight;
     endpoint->priority = config.priority;
-    endpoints_.push_back(std::move(endpoint));
+    endpoint->shared->weight = config.weight;
+    endpoint->shared->priority = config.priority;
+    endpoints.push_back(std::move(endpoint));
   };
   for (const auto& node : nodes_) {
     if (node->address) add(*node->address, node->config);
@@ -109,52 +112,25 @@ void UpstreamState::Rebuild() {
       add(SocketAddress::FromIp(ip, node->config.port), node->config);
     }
   }
-  std::stable_sort(endpoints_.begin(), endpoints_.end(),
+  std::stable_sort(endpoints.begin(), endpoints.end(),
                    [](const auto& a, const auto& b) { return a->priority > b->priority; });
-  RebuildRotation(old_endpoints, old_rotation);
-  for (const auto& endpoint : old_endpoints) {
-    if (std::find(endpoints_.begin(), endpoints_.end(), endpoint) == endpoints_.end()) {
-      RetireEndpoint(*endpoint);
-    }
-  }
+  picker_.Update(rule_, endpoints, loop_.now());
+  endpoints_ = std::move(endpoints);
+  for (const auto& [name, endpoint] : old) RetireEndpoint(*endpoint);
 }
 
-void UpstreamState::RebuildRotation(std::span<const std::shared_ptr<Endpoint>> old_endpoints,
-                                    std::span<const balancer::RoundRobinState> old_rotation) {
-  views_.clear();
-  for (const auto& endpoint : endpoints_) {
-    views_.push_back({.weight = endpoint->weight, .eligible = true});
-    const auto found = std::find(old_endpoints.begin(), old_endpoints.end(), endpoint);
-    rotation_.push_back(found == old_endpoints.end()
-                            ? balancer::RoundRobinState()
-                            : old_rotation[static_cast<size_t>(found - old_endpoints.begin())]);
-  }
-  if (old_endpoints.empty()) balancer::StartPhase(views_, rotation_, seed_);
+std::shared_ptr<Endpoint> UpstreamState::Pick(const PickRequest& request) {
+  const std::optional<size_t> picked = picker_.Pick(request);
+  return picked ? endpoints_[*picked] : nullptr;
 }
 
-std::shared_ptr<Endpoint> UpstreamState::Pick(std::span<const std::shared_ptr<Endpoint>> tried) {
-  if (!tried.empty()) MarkTried(tried, false);
-  std::shared_ptr<Endpoint> picked;
-  for (size_t begin = 0; begin < endpoints_.size() && picked == nullptr;) {
-    size_t end = begin + 1;
-    while (end < endpoints_.size() && endpoints_[end]->priority == endpoints_[begin]->priority) {
-      ++end;
-    }
-    const auto index = balancer::PickRoundRobin(std::span(views_).subspan(begin, end - begin),
-                                                std::span(rotation_).subspan(begin, end - begin));
-    if (index) picked = endpoints_[begin + *index];
-    begin = end;
-  }
-  if (!tried.empty()) MarkTried(tried, true);
-  return picked;
+bool UpstreamState::WantsLatency() {
+  constexpr uint32_t kSample = 16;
+  return picker_.weighs_latency() || ++attempts_ % kSample == 0;
 }
 
-void UpstreamState::MarkTried(std::span<const std::shared_ptr<Endpoint>> tried, bool eligible) {
-  for (const auto& endpoint : tried) {
-    const auto found = std::find(endpoints_.begin(), endpoints_.end(), endpoint);
-    if (found == endpoints_.end()) continue;
-    views_[static_cast<size_t>(found - endpoints_.begin())].eligible = eligible;
-  }
+void UpstreamState::ObserveLatency(Endpoint& endpoint, Duration latency, MonoTime now) {
+  balancer::Ewma().Observe(endpoint.shared->ewma, latency, now);
 }
 
 bool UpstreamState::is_resolving() const {

@@ -1,6 +1,6 @@
 // The run-time side of an upstream in one worker: its endpoints (nodes resolved to addresses),
-// their rotation and their idle connections. Kept under the upstream's stable key, so that a reload
-// that does not touch a node loses nothing. Referenced by snapshots and by calls under way.
+// who of them is next, and their idle connections. Kept under the upstream's stable key, so that a
+// reload that does not touch a node loses nothing. Referenced by snapshots and by calls under way.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "balancer/balancer.h"
-#include "balancer/round_robin.h"
 #include "conf/resources.h"
 #include "gateway/base/address.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/tls_context.h"
 #include "gateway/proxy/endpoint_table.h"
+#include "gateway/proxy/picker.h"
 
 namespace sluice {
 
@@ -67,9 +66,16 @@ class UpstreamState {
   // No longer configured: closes what is idle and keeps no further connection.
   void Retire();
 
-  // The next endpoint in the rotation that is not in `tried`, from the highest priority tier that
-  // has one; null when there is none.
-  std::shared_ptr<Endpoint> Pick(std::span<const std::shared_ptr<Endpoint>> tried);
+  // The endpoint for an attempt, as gateway/proxy/picker.h says; null when none may be tried.
+  std::shared_ptr<Endpoint> Pick(const PickRequest& request);
+
+  // Should this attempt's latency be told to ObserveLatency? Always where nodes are chosen by it,
+  // elsewhere now and then: for those who look at it.
+  bool WantsLatency();
+  static void ObserveLatency(Endpoint& endpoint, Duration latency, MonoTime now);
+  // Requests are placed by a key: its bytes may be kept here until the pick.
+  bool hashes() const { return picker_.hashes(); }
+  std::string& key_scratch() { return key_scratch_; }
 
   size_t endpoint_count() const { return endpoints_.size(); }
   // A name was never resolved yet: waiting makes sense.
@@ -84,20 +90,18 @@ class UpstreamState {
 
   void Locate(Node& node);
   void Rebuild();
-  void RebuildRotation(std::span<const std::shared_ptr<Endpoint>> old_endpoints,
-                       std::span<const balancer::RoundRobinState> old_rotation);
-  void MarkTried(std::span<const std::shared_ptr<Endpoint>> tried, bool eligible);
   void WakeWaiters();
 
   Loop& loop_;
   Resolver* resolver_;
   std::shared_ptr<EndpointTable> table_;
   std::string key_;
-  uint64_t seed_;
+  PickRule rule_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::shared_ptr<Endpoint>> endpoints_;  // sorted by priority, highest first
-  std::vector<balancer::EndpointView> views_;         // parallel to endpoints_
-  std::vector<balancer::RoundRobinState> rotation_;   // parallel to endpoints_
+  Picker picker_;
+  std::string key_scratch_;
+  uint32_t attempts_ = 0;
   IntrusiveList<Waiter> waiters_;
 };
 

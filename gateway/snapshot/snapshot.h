@@ -5,9 +5,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "conf/diagnostics.h"
 #include "conf/resources.h"
+#include "gateway/routing/hash_key.h"
 #include "gateway/routing/router.h"
 
 namespace sluice {
@@ -21,6 +24,11 @@ class Snapshot {
   const conf::Config& config() const { return *config_; }
   const conf::GatewayConfig& gateway() const { return config_->gateway; }
   const Router& router() const { return *router_; }
+  // What the upstream of that index hashes; null: nothing.
+  const HashKey* hash_key(size_t upstream) const {
+    const auto& key = hash_keys_[upstream];
+    return key ? &*key : nullptr;
+  }
   uint64_t revision() const { return revision_; }
 
  private:
@@ -28,6 +36,7 @@ class Snapshot {
 
   std::shared_ptr<const conf::Config> config_;
   std::unique_ptr<const Router> router_;
+  std::vector<std::optional<HashKey>> hash_keys_;  // by upstream
   uint64_t revision_ = 0;
 };
 
