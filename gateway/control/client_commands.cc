@@ -13,6 +13,7 @@
 #include "conf/config_tree.h"
 #include "conf/resources.h"
 #include "gateway/base/address.h"
+#include "gateway/base/json_writer.h"
 #include "gateway/base/unique_fd.h"
 #include "gateway/control/commands.h"
 #include "gateway/control/console.h"
@@ -88,6 +89,31 @@ Result<std::string> Ask(const std::string& path, std::string_view request) {
   return reply;
 }
 
+// Puts the request to the running gateway and prints its answer.
+int AskGateway(const Options& options, std::string_view request) {
+  const Found found = FindSettings(options);
+  const auto reply = Ask(found.settings.control, request);
+  if (!reply.has_value()) {
+    // A broken file may be why we look in the wrong place.
+    PrintError(found.diagnostics);
+    return Fail(reply.error().detail);
+  }
+  conf::Diagnostics diagnostics;
+  const conf::Node root =
+      conf::ParseJson(*reply, diagnostics.AddSource("answer", *reply), diagnostics);
+  const conf::Node* ok = root.Find("ok");
+  const conf::Node* text = root.Find("text");
+  if (ok == nullptr || text == nullptr) return Fail("the gateway's answer is not understood");
+  if (options.json) {
+    PrintOut(*reply);
+  } else if (ok->boolean) {
+    PrintOut(text->text);
+  } else {
+    PrintError(text->text);
+  }
+  return ok->boolean ? kExitOk : kExitFailed;
+}
+
 Result<pid_t> FindMaster(const ProcessSettings& settings) {
   SLUICE_ASSIGN_OR_RETURN(const std::optional<pid_t> master, PidFile::FindMaster(settings.pid));
   if (!master.has_value()) {
@@ -125,28 +151,16 @@ Status SendSignal(const UniqueFd& process, int number) {
 
 }  // namespace
 
-int RunReload(const Options& options) {
-  const Found found = FindSettings(options);
-  const auto reply = Ask(found.settings.control, "{\"command\":\"reload\"}\n");
-  if (!reply.has_value()) {
-    // A broken file may be why we look in the wrong place.
-    PrintError(found.diagnostics);
-    return Fail(reply.error().detail);
-  }
-  conf::Diagnostics diagnostics;
-  const conf::Node root =
-      conf::ParseJson(*reply, diagnostics.AddSource("answer", *reply), diagnostics);
-  const conf::Node* ok = root.Find("ok");
-  const conf::Node* text = root.Find("text");
-  if (ok == nullptr || text == nullptr) return Fail("the gateway's answer is not understood");
-  if (options.json) {
-    PrintOut(*reply);
-  } else if (ok->boolean) {
-    PrintOut(text->text);
-  } else {
-    PrintError(text->text);
-  }
-  return ok->boolean ? kExitOk : kExitFailed;
+int RunReload(const Options& options) { return AskGateway(options, "{\"command\":\"reload\"}\n"); }
+
+int RunStatus(const Options& options) { return AskGateway(options, "{\"command\":\"status\"}\n"); }
+
+int RunNode(const Options& options) {
+  std::string request;
+  JsonWriter json(request);
+  json.BeginObject().Member("command", "node").Member("order", options.order);
+  json.Member("upstream", options.upstream).Member("node", options.node).EndObject();
+  return AskGateway(options, request + "\n");
 }
 
 int RunStop(const Options& options) {

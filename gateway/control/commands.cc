@@ -55,6 +55,10 @@ int RunCommand(const Options& options) {
       return RunCheck(options);
     case Command::kReload:
       return RunReload(options);
+    case Command::kStatus:
+      return RunStatus(options);
+    case Command::kNode:
+      return RunNode(options);
     case Command::kStop:
       return RunStop(options);
     case Command::kSignal:

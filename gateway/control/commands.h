@@ -15,8 +15,10 @@ int RunRoutes(const Options& options);
 int RunExplain(const Options& options);
 int RunVersion(const Options& options);
 
-// Through the control socket; waits until the new revision serves everywhere.
+// Through the control socket. RunReload waits until the new revision serves everywhere.
 int RunReload(const Options& options);
+int RunStatus(const Options& options);
+int RunNode(const Options& options);
 // By signals to the master that holds the PID file.
 int RunStop(const Options& options);
 int RunSignal(const Options& options);

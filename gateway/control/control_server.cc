@@ -13,8 +13,8 @@
 namespace sluice {
 namespace {
 
-// The command of a request, or what is wrong with it.
-Result<std::string> ParseRequest(std::string_view line) {
+// What is asked, or what is wrong with it.
+Result<ControlRequest> ParseRequest(std::string_view line) {
   conf::Diagnostics diagnostics;
   const uint32_t file = diagnostics.AddSource("request", std::string(line));
   const conf::Node root = conf::ParseJson(line, file, diagnostics, {.depth = 4});
@@ -25,7 +25,15 @@ Result<std::string> ParseRequest(std::string_view line) {
   if (command == nullptr || !command->is_string()) {
     return GatewayError(ErrorCode::kInvalidConfig, R"(expected {"command": "..."})");
   }
-  return command->text;
+  ControlRequest request{.command = command->text, .arguments = {}};
+  for (const conf::Entry& entry : root.entries) {
+    if (entry.key == "command") continue;
+    if (!entry.value.is_string()) {
+      return GatewayError(ErrorCode::kInvalidConfig, "expected a text as \"" + entry.key + "\"");
+    }
+    request.arguments.emplace(entry.key, entry.value.text);
+  }
+  return request;
 }
 
 }  // namespace
@@ -74,10 +82,10 @@ class ControlServer::Connection final : public StreamObserver, public Deadline::
     if (end == std::string::npos || end > kMaxRequest) {
       return Reply(ErrorReply("a request has at most " + std::to_string(kMaxRequest) + " bytes"));
     }
-    const auto command = ParseRequest(std::string_view(request_).substr(0, end));
-    if (!command.has_value()) return Reply(ErrorReply(command.error().detail));
+    const auto request = ParseRequest(std::string_view(request_).substr(0, end));
+    if (!request.has_value()) return Reply(ErrorReply(request.error().detail));
     deadline_.Cancel();
-    if (state_->on_command) state_->on_command(id_, *command);
+    if (state_->on_command) state_->on_command(id_, *request);
   }
   void OnEof() override { Close(); }
   void OnStreamError(int /*error_number*/) override { Close(); }

@@ -1,5 +1,6 @@
 // The control socket, served by the controller for the command line: one request of one line of
-// JSON a connection, {"command":"reload"}, and one line of JSON as answer. Input is bounded in size
+// JSON a connection, {"command":"reload"}, and one line of JSON as answer. Other members of the
+// request are texts, which the command knows. Input is bounded in size
 // and time, connections in number. Master makes the socket, so it outlives a controller.
 #pragma once
 
@@ -17,6 +18,17 @@
 
 namespace sluice {
 
+struct ControlRequest {
+  std::string command;
+  std::map<std::string, std::string> arguments;  // all other members
+
+  // The argument of that name; empty when there is none.
+  std::string Argument(const std::string& name) const {
+    const auto found = arguments.find(name);
+    return found == arguments.end() ? std::string() : found->second;
+  }
+};
+
 class ControlServer {
  public:
   static constexpr size_t kMaxConnections = 16;
@@ -24,8 +36,8 @@ class ControlServer {
   static constexpr Duration kPatience =
       seconds(10);  // for a request, and for its answer to be read
 
-  // Is given the command of each request that is well-formed; Reply answers it, now or later.
-  using OnCommand = std::function<void(uint64_t request, const std::string& command)>;
+  // Is given each request that is well-formed; Reply answers it, now or later.
+  using OnCommand = std::function<void(uint64_t id, const ControlRequest& request)>;
 
   static Result<std::unique_ptr<ControlServer>> Make(Loop& loop, UniqueFd socket,
                                                      OnCommand on_command);

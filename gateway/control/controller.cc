@@ -16,6 +16,7 @@
 #include "gateway/control/privileges.h"
 #include "gateway/control/reload.h"
 #include "gateway/control/role.h"
+#include "gateway/control/status.h"
 #include "gateway/net/ipc_channel.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/watchers.h"
@@ -37,7 +38,7 @@ class Controller final : public IpcChannel::Observer {
   Status HandleMessage(IpcMessage& message);
   Status OnStart(IpcMessage& message);
   Status OnAnswer(const IpcMessage& message);
-  void OnCommand(uint64_t request, const std::string& command);
+  void OnCommand(uint64_t id, const ControlRequest& request);
   void WatchFiles(const std::vector<std::string>& files);
   void Send(MessageType type, const std::string& payload, int document);
   void End(int exit_code);
@@ -123,11 +124,10 @@ Status Controller::OnStart(IpcMessage& message) {
           .send = [this](MessageType type, const std::string& payload,
                          int fd) { Send(type, payload, fd); },
           .on_files = [this](const std::vector<std::string>& files) { WatchFiles(files); }});
-  SLUICE_ASSIGN_OR_RETURN(server_,
-                          ControlServer::Make(loop_, std::move(message.fds[2]),
-                                              [this](uint64_t request, const std::string& command) {
-                                                OnCommand(request, command);
-                                              }));
+  SLUICE_ASSIGN_OR_RETURN(
+      server_, ControlServer::Make(
+                   loop_, std::move(message.fds[2]),
+                   [this](uint64_t id, const ControlRequest& request) { OnCommand(id, request); }));
   Send(MessageType::kReady, {}, -1);
   // The file may have changed while nobody was looking; this also finds out what to watch.
   reload_->Request("start", true);
@@ -154,15 +154,22 @@ Status Controller::OnAnswer(const IpcMessage& message) {
   return {};
 }
 
-void Controller::OnCommand(uint64_t request, const std::string& command) {
-  if (command != "reload") {
-    server_->Reply(request, ControlServer::ErrorReply("there is no command \"" + command +
-                                                      "\"; expected \"reload\""));
-    return;
+void Controller::OnCommand(uint64_t id, const ControlRequest& request) {
+  if (request.command == "reload") {
+    return reload_->Request("command", false, [this, id](const ReloadReport& report) {
+      server_->Reply(id, report.ToJson());
+    });
   }
-  reload_->Request("command", false, [this, request](const ReloadReport& report) {
-    server_->Reply(request, report.ToJson());
-  });
+  const HostStatus status(reload_->committed(), *endpoints_);
+  if (request.command == "status") return server_->Reply(id, status.ToJson(reload_->revision()));
+  if (request.command == "node") {
+    const auto done = status.OrderNode(request.Argument("order"), request.Argument("upstream"),
+                                       request.Argument("node"));
+    return server_->Reply(
+        id, done.has_value() ? *done : ControlServer::ErrorReply(done.error().detail));
+  }
+  server_->Reply(id, ControlServer::ErrorReply("there is no command \"" + request.command +
+                                               "\"; expected \"reload\", \"status\" or \"node\""));
 }
 
 void Controller::WatchFiles(const std::vector<std::string>& files) {

@@ -49,6 +49,9 @@ struct Raw {
   std::vector<std::string> headers;
   std::string client_ip;
   std::string listen = "127.0.0.1:1980";
+  std::string order;
+  std::string upstream;
+  std::string node;
 };
 
 struct NamedCommand {
@@ -62,6 +65,8 @@ constexpr NamedCommand kCommands[] = {
     {"check", Command::kCheck, "Check the configuration; touches nothing else"},
     {"reload", Command::kReload,
      "Make the running gateway read its configuration; say what changed"},
+    {"status", Command::kStatus, "Show upstreams and their nodes as the running gateway sees them"},
+    {"node", Command::kNode, "Take a node out of service and put it back; outlives reloads"},
     {"stop", Command::kStop, "Drain the running gateway and wait until it has ended"},
     {"routes", Command::kRoutes, "List the routes of the configuration"},
     {"explain", Command::kExplain, "Show how a request would be routed, and why"},
@@ -110,6 +115,14 @@ void Describe(CLI::App& app, Raw& raw) {
         sub->add_option("--client-ip", raw.client_ip, "The client's address")->type_name("IP");
         sub->add_flag("--json", raw.json, "Print JSON");
         break;
+      case Command::kNode:
+        sub->add_option("order", raw.order, "drain or down: nothing new is sent there; up: it is")
+            ->required()
+            ->check(CLI::IsMember({"drain", "up", "down"}));
+        sub->add_option("upstream", raw.upstream, "Its id, name or key")->required();
+        sub->add_option("node", raw.node, "Its address and port, as `status` shows it")->required();
+        sub->add_flag("--json", raw.json, "Print JSON");
+        break;
       case Command::kDemoOrigin:
         sub->add_option("--listen", raw.listen, "Where to listen")
             ->type_name("ADDRESS")
@@ -156,6 +169,9 @@ Result<Options> MakeOptions(const CLI::App& app, const Raw& raw) {
   options.timeout =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(raw.timeout));
   options.listen = raw.listen;
+  options.order = raw.order;
+  options.upstream = raw.upstream;
+  options.node = raw.node;
   options.explain.method = raw.method;
   options.explain.url = raw.url;
   options.explain.client_ip = raw.client_ip;

@@ -15,6 +15,8 @@ enum class Command : uint8_t {
   kRun,
   kCheck,
   kReload,
+  kStatus,
+  kNode,
   kStop,
   kSignal,  // nginx's -s
   kRoutes,
@@ -34,6 +36,9 @@ struct Options {
   Duration timeout{};    // kStop: how long to wait; zero: what the configuration says
   ExplainInput explain;  // kExplain
   std::string listen;    // kDemoOrigin
+  std::string order;     // kNode: drain, up or down
+  std::string upstream;  // kNode: id, name or key
+  std::string node;      // kNode: as `status` names it
 };
 
 // Exit codes of the command line.

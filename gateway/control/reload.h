@@ -57,6 +57,10 @@ class Reload {
   // `reason` is for the log; `done` may be empty. `quietly`: not worth a line when nothing changed.
   void Request(std::string_view reason, bool quietly, Done done = {});
 
+  // What serves now.
+  const conf::Config& committed() const { return *committed_; }
+  uint64_t revision() const { return revision_; }
+
   // Master's answers. A number that is not ours is an answer to a roll-out given up before.
   void OnPrepared(uint64_t revision);
   void OnRefused(uint64_t revision, bool retry, const std::string& text);

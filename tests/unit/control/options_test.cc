@@ -19,6 +19,16 @@ TEST(OptionsTest, KnowsTheCommands) {
   EXPECT_EQ(Parse({"demo-origin", "--listen", "[::1]:0"}).options->listen, "[::1]:0");
 }
 
+TEST(OptionsTest, ReadsAnOrderForANode) {
+  EXPECT_TRUE(Parse({"status", "--json"}).options->json);
+  const auto parsed = Parse({"node", "drain", "shop", "10.0.0.1:80"});
+  ASSERT_TRUE(parsed.options.has_value());
+  EXPECT_EQ(parsed.options->command, Command::kNode);
+  EXPECT_EQ(parsed.options->order, "drain");
+  EXPECT_EQ(parsed.options->upstream, "shop");
+  EXPECT_EQ(parsed.options->node, "10.0.0.1:80");
+}
+
 TEST(OptionsTest, KnowsTheShortFormsOfNginx) {
   EXPECT_EQ(Parse({"-t", "-c", "/x.yaml"}).options->command, Command::kCheck);
   EXPECT_EQ(Parse({"-v"}).options->command, Command::kVersion);
@@ -56,6 +66,8 @@ TEST(OptionsTest, AnswersMisuseWithExitCode2) {
                                              {"run", "check"},
                                              {"-t", "-v"},
                                              {"explain", "GET"},
+                                             {"node", "drain", "shop"},
+                                             {"node", "dance", "shop", "10.0.0.1:80"},
                                              {"explain", "GET", "/x", "-H", "no colon"},
                                              {"stop", "--timeout", "-1"}}) {
     const auto parsed = Parse(arguments);

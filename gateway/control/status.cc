@@ -1,0 +1,224 @@
+#include "gateway/control/status.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <utility>
+
+#include "balancer/ewma.h"
+#include "balancer/outlier.h"
+#include "gateway/base/json_writer.h"
+
+namespace sluice {
+namespace {
+
+using State = NodeStatus::State;
+
+constexpr size_t kShownNames = 20;
+
+std::string_view NameOf(State state) {
+  constexpr std::array<std::string_view, 5> kNames = {"up", "weight 0", "ejected", "drain", "down"};
+  return kNames.at(static_cast<size_t>(state));
+}
+
+std::string_view NameOf(balancer::EjectionReason reason) {
+  using balancer::EjectionReason;
+  switch (reason) {
+    case EjectionReason::kNone:
+      return {};
+    case EjectionReason::kConsecutiveErrors:
+      return "consecutive_errors";
+    case EjectionReason::kConsecutiveGatewayErrors:
+      return "consecutive_gateway_errors";
+    case EjectionReason::kFailurePercentage:
+      return "failure_percentage";
+  }
+  return {};
+}
+
+State StateOf(const SharedRecord& record, MonoTime now) {
+  const NodeOrder order = record.order;
+  if (order == NodeOrder::kDown) return State::kDown;
+  if (order == NodeOrder::kDrain) return State::kDrain;
+  if (balancer::Outlier::IsEjected(record.outlier, now)) return State::kEjected;
+  return record.weight == 0 ? State::kWeightZero : State::kUp;
+}
+
+void AppendNode(JsonWriter& json, const NodeStatus& node) {
+  json.BeginObject().Member("node", node.name).Member("state", NameOf(node.state));
+  json.Member("weight", uint64_t{node.weight}).Member("priority", int64_t{node.priority});
+  json.Member("in_flight", uint64_t{node.in_flight}).Key("ewma_ms");
+  node.ewma > 0 ? json.Number(node.ewma) : json.Null();
+  json.Key("ejection");
+  if (node.ejection.empty()) {
+    json.Null();
+  } else {
+    json.BeginObject().Member("reason", node.ejection);
+    json.Member("back_in_ms", int64_t{node.back_in / milliseconds(1)}).EndObject();
+  }
+  json.EndObject();
+}
+
+std::string Decimal(double value, int places) {
+  char text[64];
+  const int size = std::snprintf(text, sizeof(text), "%.*f", places, value);
+  return {text, static_cast<size_t>(std::clamp(size, 0, 63))};
+}
+
+// One line of a table, whose first two columns are words.
+void AppendRow(std::string& text, const std::array<std::string, 6>& cells) {
+  constexpr std::array<size_t, 6> kWidths = {28, 9, 6, 8, 9, 9};
+  text += ' ';
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const std::string gap(kWidths[i] - std::min(kWidths[i], cells[i].size()), ' ');
+    text += ' ';
+    text += i < 2 ? cells[i] + gap : gap + cells[i];
+  }
+}
+
+void AppendNode(std::string& text, const NodeStatus& node) {
+  AppendRow(text,
+            {std::string(node.name), std::string(NameOf(node.state)), std::to_string(node.weight),
+             std::to_string(node.priority), std::to_string(node.in_flight),
+             node.ewma > 0 ? Decimal(node.ewma, 2) : std::string("-")});
+  if (!node.ejection.empty()) {
+    const std::chrono::duration<double> left = node.back_in;
+    text.append("  ").append(node.ejection).append(", back in ");
+    text.append(Decimal(left.count(), 1)).append(" s");
+  }
+  text += '\n';
+}
+
+// "a, b and 3 more".
+std::string List(const std::vector<std::string_view>& names) {
+  if (names.empty()) return "none";
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kShownNames); ++i) {
+    text.append(i == 0 ? "" : ", ").append(names[i]);
+  }
+  if (names.size() > kShownNames) {
+    text += " and " + std::to_string(names.size() - kShownNames) + " more";
+  }
+  return text;
+}
+
+Error OrderError(std::string detail) {
+  return GatewayError(ErrorCode::kInvalidConfig, std::move(detail));
+}
+
+}  // namespace
+
+HostStatus::HostStatus(const conf::Config& config, EndpointTable& table)
+    : config_(config), table_(table), now_(MonoNow()) {
+  for (const uint32_t id : table.Held()) {
+    const uint64_t upstream = table.record(id).upstream_key;
+    if (upstream != 0) endpoints_[upstream].push_back(id);
+  }
+  for (auto& [upstream, ids] : endpoints_) {
+    std::sort(ids.begin(), ids.end(), [&](uint32_t a, uint32_t b) {
+      const SharedRecord& first = table.record(a);
+      const SharedRecord& second = table.record(b);
+      if (first.priority != second.priority) return first.priority > second.priority;
+      return first.name() < second.name();
+    });
+  }
+}
+
+const std::vector<uint32_t>& HostStatus::EndpointsOf(const conf::UpstreamConfig& upstream) const {
+  static const std::vector<uint32_t> kNone;
+  const auto found = endpoints_.find(EndpointTable::KeyOf(upstream.key));
+  return found == endpoints_.end() ? kNone : found->second;
+}
+
+NodeStatus HostStatus::Read(uint32_t id) const {
+  const SharedRecord& record = table_.record(id);
+  NodeStatus node{.name = record.name(),
+                  .state = StateOf(record, now_),
+                  .weight = record.weight,
+                  .priority = record.priority,
+                  .in_flight = table_.count(EndpointTable::Counter::kActive, id),
+                  .ewma = balancer::Ewma().Cost(record.ewma, now_) / 1000,
+                  .ejection = {},
+                  .back_in = {}};
+  if (balancer::Outlier::IsEjected(record.outlier, now_)) {
+    const balancer::Ejection ejection = balancer::Outlier::Read(record.outlier);
+    node.ejection = NameOf(ejection.reason);
+    node.back_in = ejection.until - now_;
+  }
+  return node;
+}
+
+std::string HostStatus::ToJson(uint64_t revision) const {
+  std::string line;
+  std::string text = "revision " + std::to_string(revision) + "\n";
+  JsonWriter json(line);
+  json.BeginObject().Member("ok", true).Member("revision", revision);
+  json.Key("upstreams").BeginArray();
+  for (const conf::UpstreamConfig& upstream : config_.upstreams) {
+    const std::string_view type = conf::NameOf(upstream.balancer);
+    const std::string name = upstream.name.empty() ? "" : " \"" + upstream.name + "\"";
+    text.append("\n").append(upstream.key).append(name).append("  ").append(type).append("\n");
+    AppendRow(text, {"node", "state", "weight", "priority", "in flight", "ewma ms"});
+    text += '\n';
+    json.BeginObject().Member("key", upstream.key).Member("id", upstream.id);
+    json.Member("name", upstream.name).Member("type", type).Key("nodes").BeginArray();
+    for (const uint32_t id : EndpointsOf(upstream)) {
+      const NodeStatus node = Read(id);
+      AppendNode(json, node);
+      AppendNode(text, node);
+    }
+    json.EndArray().EndObject();
+  }
+  json.EndArray().Member("text", text).EndObject();
+  return line;
+}
+
+Result<const conf::UpstreamConfig*> HostStatus::FindUpstream(std::string_view name) const {
+  std::vector<const conf::UpstreamConfig*> found;
+  std::vector<std::string_view> keys;
+  for (const conf::UpstreamConfig& upstream : config_.upstreams) {
+    keys.push_back(upstream.key);
+    if (upstream.key == name) return &upstream;
+    if (upstream.id == name || upstream.name == name) found.push_back(&upstream);
+  }
+  if (found.size() == 1) return found.front();
+  if (found.empty()) {
+    return OrderError("there is no upstream \"" + std::string(name) + "\"; there are " +
+                      List(keys));
+  }
+  keys.clear();
+  for (const conf::UpstreamConfig* upstream : found) keys.push_back(upstream->key);
+  return OrderError("\"" + std::string(name) + "\" can be any of " + List(keys));
+}
+
+Result<std::string> HostStatus::OrderNode(std::string_view order, std::string_view upstream,
+                                          std::string_view node) const {
+  constexpr std::array<std::pair<std::string_view, NodeOrder>, 3> kOrders = {
+      {{"drain", NodeOrder::kDrain}, {"up", NodeOrder::kNone}, {"down", NodeOrder::kDown}}};
+  const auto* wanted = std::find_if(kOrders.begin(), kOrders.end(),
+                                    [&](const auto& known) { return known.first == order; });
+  if (wanted == kOrders.end()) {
+    return OrderError("expected the order drain, up or down, got \"" + std::string(order) + "\"");
+  }
+  if (upstream.empty() || node.empty()) {
+    return OrderError("expected \"upstream\" and \"node\", one of which is missing");
+  }
+  SLUICE_ASSIGN_OR_RETURN(const conf::UpstreamConfig* const config, FindUpstream(upstream));
+  std::vector<std::string_view> names;
+  for (const uint32_t id : EndpointsOf(*config)) {
+    names.push_back(table_.record(id).name());
+    if (names.back() != node) continue;
+    table_.record(id).order = wanted->second;
+    std::string line;
+    JsonWriter json(line);
+    json.BeginObject().Member("ok", true).Member("upstream", config->key).Member("node", node);
+    json.Member("state", NameOf(StateOf(table_.record(id), now_)));
+    json.Member("text", config->key + " " + std::string(node) + ": " + std::string(order) + "\n");
+    json.EndObject();
+    return line;
+  }
+  return OrderError(config->key + " has no node \"" + std::string(node) + "\"; it has " +
+                    List(names));
+}
+
+}  // namespace sluice
