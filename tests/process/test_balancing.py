@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from support.gateway import Gateway, SANITIZED, free_port, wait_for
+from support.gateway import Gateway, SANITIZED, example, free_port, wait_for
 from support.load import Load
 from support.origin import Origin
 from support.raw import RawClient
@@ -427,6 +427,22 @@ def test_a_name_has_its_addresses_as_nodes():
         with Gateway(config([named])) as gateway:
             assert ask(gateway) == a.port
             assert nodes_of(gateway)[a.port]["weight"] == 2
+
+
+def test_the_example():
+    with origins(2) as (a, b):
+        wanted = example("balancing", {1980: a.port, 1981: b.port})
+        for listed, origin in zip(wanted["upstreams"][-1]["nodes"], (a, b)):
+            listed["port"] = origin.port
+        with Gateway(wanted) as gateway:
+            def ports(path, count=40, **fields):
+                return collections.Counter(ask(gateway, path, **fields) for _ in range(count))
+            assert ports("/turns") == {a.port: 30, b.port: 10}
+            assert ports("/least-busy") == {a.port: 20, b.port: 20}
+            assert len(ports("/by-user", headers=[("X-User", "alice")])) == 1
+            assert len(ports("/by-address/x")) == 1
+            assert sum(ports("/fast").values()) == sum(ports("/drawn").values()) == 40
+            assert ports("/reserve") == {a.port: 40}
 
 
 # Counts
