@@ -44,7 +44,63 @@ State StateOf(const SharedRecord& record, MonoTime now) {
   return record.weight == 0 ? State::kWeightZero : State::kUp;
 }
 
-void AppendNode(JsonWriter& json, const NodeStatus& node) {
+std::string Decimal(double value, int places) {
+  char text[64];
+  const int size = std::snprintf(text, sizeof(text), "%.*f", places, value);
+  return {text, static_cast<size_t>(std::clamp(size, 0, 63))};
+}
+
+std::string_view NameOf(balancer::BreakerPhase phase) {
+  constexpr std::array<std::string_view, 5> kNames = {"closed", "open", "half_open", "forced_open",
+                                                      "forced_closed"};
+  return kNames.at(static_cast<size_t>(phase));
+}
+
+// Phase and time do not depend on how the breaker is configured.
+balancer::BreakerView ReadBreaker(const SharedRecord& record, MonoTime now) {
+  return balancer::Breaker(balancer::BreakerConfig()).Read(record.breaker, now);
+}
+
+// Until an open breaker lets probes through.
+Duration OpenFor(const balancer::BreakerView& breaker, MonoTime now) {
+  const bool open = breaker.phase == balancer::BreakerPhase::kOpen;
+  return open ? std::max(Duration::zero(), breaker.time - now) : Duration::zero();
+}
+
+void AppendBreaker(JsonWriter& json, const balancer::BreakerView& breaker, MonoTime now) {
+  json.Key("breaker").BeginObject().Member("phase", NameOf(breaker.phase));
+  json.Member("open_for_ms", int64_t{OpenFor(breaker, now) / milliseconds(1)});
+  json.Member("requests", uint64_t{breaker.requests});
+  json.Member("failed", uint64_t{breaker.failed}).Member("slow", uint64_t{breaker.slow});
+  json.EndObject();
+}
+
+// Said of a breaker that is not simply closed.
+void AppendBreaker(std::string& text, const balancer::BreakerView& breaker, MonoTime now) {
+  if (breaker.phase == balancer::BreakerPhase::kClosed) return;
+  text.append("  breaker ").append(NameOf(breaker.phase));
+  const std::chrono::duration<double> left = OpenFor(breaker, now);
+  if (left.count() > 0) text.append(" for ").append(Decimal(left.count(), 1)).append(" s");
+}
+
+void AppendUpstream(JsonWriter& json, const UpstreamStatus& upstream, MonoTime now) {
+  json.BeginObject().Member("in_flight", uint64_t{upstream.in_flight});
+  json.Member("retries", uint64_t{upstream.retries});
+  json.Member("pending", uint64_t{upstream.pending});
+  json.Member("connections", uint64_t{upstream.connections});
+  AppendBreaker(json, upstream.breaker, now);
+  json.EndObject();
+}
+
+void AppendUpstream(std::string& text, const UpstreamStatus& upstream, MonoTime now) {
+  text += "  in flight " + std::to_string(upstream.in_flight) + ", of these retries " +
+          std::to_string(upstream.retries) + ", pending " + std::to_string(upstream.pending) +
+          ", connections " + std::to_string(upstream.connections);
+  AppendBreaker(text, upstream.breaker, now);
+  text += '\n';
+}
+
+void AppendNode(JsonWriter& json, const NodeStatus& node, MonoTime now) {
   json.BeginObject().Member("node", node.name).Member("state", NameOf(node.state));
   json.Member("weight", uint64_t{node.weight}).Member("priority", int64_t{node.priority});
   json.Member("in_flight", uint64_t{node.in_flight}).Key("ewma_ms");
@@ -56,13 +112,8 @@ void AppendNode(JsonWriter& json, const NodeStatus& node) {
     json.BeginObject().Member("reason", node.ejection);
     json.Member("back_in_ms", int64_t{node.back_in / milliseconds(1)}).EndObject();
   }
+  AppendBreaker(json, node.breaker, now);
   json.EndObject();
-}
-
-std::string Decimal(double value, int places) {
-  char text[64];
-  const int size = std::snprintf(text, sizeof(text), "%.*f", places, value);
-  return {text, static_cast<size_t>(std::clamp(size, 0, 63))};
 }
 
 // One line of a table, whose first two columns are words.
@@ -76,7 +127,7 @@ void AppendRow(std::string& text, const std::array<std::string, 6>& cells) {
   }
 }
 
-void AppendNode(std::string& text, const NodeStatus& node) {
+void AppendNode(std::string& text, const NodeStatus& node, MonoTime now) {
   AppendRow(text,
             {std::string(node.name), std::string(NameOf(node.state)), std::to_string(node.weight),
              std::to_string(node.priority), std::to_string(node.in_flight),
@@ -86,6 +137,7 @@ void AppendNode(std::string& text, const NodeStatus& node) {
     text.append("  ").append(node.ejection).append(", back in ");
     text.append(Decimal(left.count(), 1)).append(" s");
   }
+  AppendBreaker(text, node.breaker, now);
   text += '\n';
 }
 
@@ -111,8 +163,12 @@ Error OrderError(std::string detail) {
 HostStatus::HostStatus(const conf::Config& config, EndpointTable& table)
     : config_(config), table_(table), now_(MonoNow()) {
   for (const uint32_t id : table.Held()) {
-    const uint64_t upstream = table.record(id).upstream_key;
-    if (upstream != 0) endpoints_[upstream].push_back(id);
+    const SharedRecord& record = table.record(id);
+    if (record.upstream_key == 0) {
+      upstreams_.emplace(record.key, id);
+    } else {
+      endpoints_[record.upstream_key].push_back(id);
+    }
   }
   for (auto& [upstream, ids] : endpoints_) {
     std::sort(ids.begin(), ids.end(), [&](uint32_t a, uint32_t b) {
@@ -130,7 +186,7 @@ const std::vector<uint32_t>& HostStatus::EndpointsOf(const conf::UpstreamConfig&
   return found == endpoints_.end() ? kNone : found->second;
 }
 
-NodeStatus HostStatus::Read(uint32_t id) const {
+NodeStatus HostStatus::ReadNode(uint32_t id) const {
   const SharedRecord& record = table_.record(id);
   NodeStatus node{.name = record.name(),
                   .state = StateOf(record, now_),
@@ -139,13 +195,26 @@ NodeStatus HostStatus::Read(uint32_t id) const {
                   .in_flight = table_.count(EndpointTable::Counter::kActive, id),
                   .ewma = balancer::Ewma().Cost(record.ewma, now_) / 1000,
                   .ejection = {},
-                  .back_in = {}};
+                  .back_in = {},
+                  .breaker = ReadBreaker(record, now_)};
   if (balancer::Outlier::IsEjected(record.outlier, now_)) {
     const balancer::Ejection ejection = balancer::Outlier::Read(record.outlier);
     node.ejection = NameOf(ejection.reason);
     node.back_in = ejection.until - now_;
   }
   return node;
+}
+
+std::optional<UpstreamStatus> HostStatus::ReadUpstream(const conf::UpstreamConfig& upstream) const {
+  using Counter = EndpointTable::Counter;
+  const auto found = upstreams_.find(EndpointTable::KeyOf(upstream.key));
+  if (found == upstreams_.end()) return std::nullopt;
+  const uint32_t id = found->second;
+  return UpstreamStatus{.in_flight = table_.count(Counter::kActive, id),
+                        .retries = table_.count(Counter::kRetries, id),
+                        .pending = table_.count(Counter::kPending, id),
+                        .connections = table_.count(Counter::kConnections, id),
+                        .breaker = ReadBreaker(table_.record(id), now_)};
 }
 
 std::string HostStatus::ToJson(uint64_t revision) const {
@@ -158,14 +227,18 @@ std::string HostStatus::ToJson(uint64_t revision) const {
     const std::string_view type = conf::NameOf(upstream.balancer);
     const std::string name = upstream.name.empty() ? "" : " \"" + upstream.name + "\"";
     text.append("\n").append(upstream.key).append(name).append("  ").append(type).append("\n");
+    const std::optional<UpstreamStatus> whole = ReadUpstream(upstream);
+    if (whole) AppendUpstream(text, *whole, now_);
     AppendRow(text, {"node", "state", "weight", "priority", "in flight", "ewma ms"});
     text += '\n';
     json.BeginObject().Member("key", upstream.key).Member("id", upstream.id);
-    json.Member("name", upstream.name).Member("type", type).Key("nodes").BeginArray();
+    json.Member("name", upstream.name).Member("type", type).Key("total");
+    whole ? AppendUpstream(json, *whole, now_) : void(json.Null());
+    json.Key("nodes").BeginArray();
     for (const uint32_t id : EndpointsOf(upstream)) {
-      const NodeStatus node = Read(id);
-      AppendNode(json, node);
-      AppendNode(text, node);
+      const NodeStatus node = ReadNode(id);
+      AppendNode(json, node, now_);
+      AppendNode(text, node, now_);
     }
     json.EndArray().EndObject();
   }

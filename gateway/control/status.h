@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "balancer/breaker.h"
 #include "conf/resources.h"
 #include "gateway/base/result.h"
 #include "gateway/base/time.h"
@@ -28,6 +30,16 @@ struct NodeStatus {
   float ewma = 0;             // milliseconds; 0: no answer was ever timed
   std::string_view ejection;  // why; empty: it is not ejected now
   Duration back_in{};         // ejected: until it returns
+  balancer::BreakerView breaker;
+};
+
+// An upstream as a whole, from the record that its workers hold where it has limits or a breaker.
+struct UpstreamStatus {
+  uint32_t in_flight = 0;
+  uint32_t retries = 0;
+  uint32_t pending = 0;
+  uint32_t connections = 0;
+  balancer::BreakerView breaker;
 };
 
 class HostStatus {
@@ -44,12 +56,14 @@ class HostStatus {
   Result<const conf::UpstreamConfig*> FindUpstream(std::string_view name) const;
   // The records of the endpoints of an upstream, in order of priority and name.
   const std::vector<uint32_t>& EndpointsOf(const conf::UpstreamConfig& upstream) const;
-  NodeStatus Read(uint32_t id) const;
+  NodeStatus ReadNode(uint32_t id) const;
+  std::optional<UpstreamStatus> ReadUpstream(const conf::UpstreamConfig& upstream) const;
 
   const conf::Config& config_;
   EndpointTable& table_;
   MonoTime now_;
   std::unordered_map<uint64_t, std::vector<uint32_t>> endpoints_;  // by key of the upstream
+  std::unordered_map<uint64_t, uint32_t> upstreams_;               // the same
 };
 
 }  // namespace sluice

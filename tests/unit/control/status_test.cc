@@ -27,7 +27,8 @@ class HostStatusTest : public testing::Test {
     ASSERT_NE(config_, nullptr) << diagnostics.ToText();
     id_ = *worker_->Acquire("upstream/a", "10.0.0.1:80");
     worker_->Acquire("route/b", "10.0.0.2:80");
-    worker_->Acquire("upstream/a");
+    upstream_id_ = *worker_->Acquire("upstream/a");
+    worker_->Add(EndpointTable::Counter::kRetries, upstream_id_);
   }
 
   SharedRecord& record() { return controller_->record(id_); }
@@ -42,6 +43,7 @@ class HostStatusTest : public testing::Test {
   std::shared_ptr<EndpointTable> controller_ = *EndpointTable::Map(master_->memory(), 2, 1);
   std::shared_ptr<const conf::Config> config_;
   uint32_t id_ = 0;
+  uint32_t upstream_id_ = 0;
 };
 
 TEST_F(HostStatusTest, ShowsWhatWorkersShare) {
@@ -49,10 +51,14 @@ TEST_F(HostStatusTest, ShowsWhatWorkersShare) {
   record().weight = 7;
   record().priority = -1;
   const std::string status = Status();
-  EXPECT_THAT(status, HasSubstr(R"({"ok":true,"revision":3,"upstreams":[{"key":"upstream/a",)"
-                                R"("id":"a","name":"shop","type":"least_conn","nodes":[{"node":)"
-                                R"("10.0.0.1:80","state":"up","weight":7,"priority":-1,)"
-                                R"("in_flight":1,"ewma_ms":null,"ejection":null}]})"));
+  EXPECT_THAT(status,
+              HasSubstr(R"({"ok":true,"revision":3,"upstreams":[{"key":"upstream/a",)"
+                        R"("id":"a","name":"shop","type":"least_conn","total":{"in_flight":0,)"
+                        R"("retries":1,"pending":0,"connections":0,"breaker":{"phase":)"
+                        R"("closed","open_for_ms":0,"requests":0,"failed":0,"slow":0}},)"
+                        R"("nodes":[{"node":)"
+                        R"("10.0.0.1:80","state":"up","weight":7,"priority":-1,)"
+                        R"("in_flight":1,"ewma_ms":null,"ejection":null,"breaker":)"));
   EXPECT_THAT(status, HasSubstr(R"("key":"route/b")"));
   EXPECT_EQ(status.find('\n'), std::string::npos) << "one line";
 }
@@ -69,6 +75,22 @@ TEST_F(HostStatusTest, ShowsLatencyAndEjection) {
   EXPECT_THAT(status, HasSubstr(R"("reason":"consecutive_errors","back_in_ms":)"));
   EXPECT_THAT(status, Not(HasSubstr(R"("node":"10.0.0.1:80","ewma_ms":null)")));
   EXPECT_THAT(status, HasSubstr("consecutive_errors, back in "));
+}
+
+TEST_F(HostStatusTest, ShowsBreakers) {
+  using balancer::Breaker;
+  using balancer::BreakerPhase;
+  EXPECT_THAT(Status(), Not(HasSubstr("  breaker ")));
+  Breaker::Force(record().breaker, BreakerPhase::kForcedOpen, MonoNow());
+  const Breaker breaker({.consecutive_failures = 1, .open_time = seconds(100)});
+  balancer::BreakerState& whole = controller_->record(upstream_id_).breaker;
+  const auto pass = breaker.Admit(whole, MonoNow(), 0);
+  breaker.Report(whole, pass, balancer::CallOutcome::kBad, milliseconds(1), MonoNow());
+  const std::string status = Status();
+  EXPECT_THAT(status, HasSubstr(R"("breaker":{"phase":"forced_open","open_for_ms":0)"));
+  EXPECT_THAT(status, HasSubstr(R"("breaker":{"phase":"open","open_for_ms":99)"));
+  EXPECT_THAT(status, HasSubstr("  breaker forced_open"));
+  EXPECT_THAT(status, HasSubstr("  breaker open for "));
 }
 
 TEST_F(HostStatusTest, LeavesOutWhatNobodyHolds) {
