@@ -11,9 +11,11 @@ import subprocess
 import tempfile
 import threading
 
+import h2.exceptions
 import pytest
 
 from support.gateway import Gateway, SANITIZED, example, free_port, wait_for
+from support.h2_origin import H2Origin
 from support.load import Load
 from support.origin import Origin
 from support.raw import RawClient
@@ -245,6 +247,15 @@ def test_places_keys_where_nginx_does():
                 assert placement(gateway, 200) == placement(nginx, 200)
 
 
+def test_a_bad_key_is_an_error_of_the_configuration():
+    gateway = Gateway(config([], type="chash", key="remote_adr"), start=False)
+    result = gateway.run("check")
+    assert result.returncode == 1
+    assert "upstreams[0].key: unknown variable" in result.stderr
+    assert "did you mean remote_addr?" in result.stderr
+    gateway.__exit__(None)
+
+
 class Nginx:
     """A proxy over 127.0.0.1 ports that hashes the path."""
 
@@ -448,7 +459,8 @@ def test_the_example():
 
 # Counts
 
-def test_counts_return_to_zero():
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_counts_return_to_zero(workers):
     """After load, clients that leave, reloads and the death of a worker."""
     released = threading.Event()
 
@@ -459,7 +471,7 @@ def test_counts_return_to_zero():
             connection.send(said(connection))
     with Origin(script) as a, Origin(script) as b:
         wanted = config([node(a), node(b)], type="least_conn")
-        with Gateway(wanted, workers=2) as gateway:
+        with Gateway(wanted, workers=workers) as gateway:
             gateway.may_lose_workers = True
             with Load(gateway.port, connections=8) as load:
                 load.wait_for(100 if SANITIZED else 1000)
@@ -481,15 +493,16 @@ def test_counts_return_to_zero():
             wait_for(lambda: in_flight(gateway) == 20, "the clients that left to be forgotten")
             before = set(gateway.worker_pids())
             os.kill(gateway.worker_pids()[0], signal.SIGKILL)
-            wait_for(lambda: len(set(gateway.worker_pids()) & before) == 1
-                     and len(gateway.worker_pids()) == 2, "a new worker")
+            wait_for(lambda: len(set(gateway.worker_pids()) & before) == workers - 1
+                     and len(gateway.worker_pids()) == workers, "a new worker")
             living = sum(is_open(client) for client in held[20:])
-            assert living < 20, "the dead worker held some"
+            assert living < 20 or workers == 8, "the dead worker held some"
             wait_for(lambda: in_flight(gateway) == living, "the dead worker's part to be taken out")
             released.set()
             wait_until_idle(gateway)
             for client in held:
                 client.close()
+            wait_for(lambda: accepts(gateway.port), "the port to answer")
             assert sum(ask_many(gateway, 20).values()) == 20
             wait_until_idle(gateway)
 
@@ -497,3 +510,31 @@ def test_counts_return_to_zero():
 def is_open(client):
     """The gateway has neither answered nor closed."""
     return not select.select([client.socket], [], [], 0)[0]
+
+
+def test_counts_are_right_with_http2_upstreams():
+    """Streams that share a connection are counted one by one: held, answered and abandoned."""
+    waiting = []
+
+    def answer(connection, stream, headers):
+        if dict(headers)[":path"] == "/held":
+            waiting.append((connection, stream))
+        else:
+            connection.respond(stream, body=b"0")
+    with H2Origin(answer) as origin:
+        with Gateway(config([node(origin)], type="least_conn", scheme="h2c"), workers=2) as gateway:
+            ask_many(gateway, 10)
+            held = [RawClient(gateway.port) for _ in range(10)]
+            for client in held:
+                client.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_for(lambda: in_flight(gateway) == 10 and len(waiting) == 10, "10 streams to be held")
+            for client in held[:4]:
+                client.reset()
+            wait_for(lambda: in_flight(gateway) == 6, "what was abandoned to be forgotten")
+            for connection, stream in waiting:
+                with contextlib.suppress(h2.exceptions.StreamClosedError):
+                    connection.respond(stream, body=b"0")
+            for client in held[4:]:
+                assert client.read_response().status == 200
+                client.close()
+            wait_until_idle(gateway)
