@@ -67,6 +67,19 @@ struct Timeouts {
   std::optional<UpstreamTimeouts> operator()(const Place& place) const;
 };
 
+// What a Host field is rewritten to: a name or an address, perhaps with a port.
+struct HostValue {
+  std::optional<std::string> operator()(const Place& place) const;
+};
+
+// upstream.checks, upstream.outlier_detection
+struct Checks {
+  std::optional<ChecksConfig> operator()(const Place& place) const;
+};
+struct Outliers {
+  std::optional<OutlierDetection> operator()(const Place& place) const;
+};
+
 // gateway.tls
 struct GatewayTls {
   std::optional<GatewayTlsConfig> operator()(const Place& place) const;

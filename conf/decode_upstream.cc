@@ -141,27 +141,6 @@ Field<UpstreamConfig> KeepaliveField() {
           }};
 }
 
-// The host of a rewritten Host field: a name or an address, perhaps with a port.
-struct HostValue {
-  std::optional<std::string> operator()(const Place& place) const {
-    constexpr std::string_view kExpected = "a host name or IP address, with or without a port";
-    if (!place.node.is_string()) return place.Expected(kExpected);
-    std::string_view host = place.node.text;
-    const size_t colon = host.rfind(':');
-    if (colon != std::string_view::npos && !host.ends_with(']')) {
-      const auto port = ParseDecimal(host.substr(colon + 1));
-      if (!port || *port > 65535) return place.Expected(kExpected);
-      host = host.substr(0, colon);
-    }
-    NodeConfig node;
-    const bool v6_bare = host.find(':') != std::string_view::npos && !host.starts_with('[');
-    if (v6_bare || host.starts_with("unix:") || !SetHost(host, node)) {
-      return place.Expected(kExpected);
-    }
-    return place.node.text;
-  }
-};
-
 const Fields<UpstreamConfig>& UpstreamFields() {
   using T = UpstreamConfig;
   using PassHost = UpstreamConfig::PassHost;
@@ -189,7 +168,8 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("timeout", &T::timeout, Timeouts{}),
         KeepaliveField(),
         Bind("proxy_protocol", &T::proxy_protocol, Choice<uint8_t>{{{"v1", 1}, {"v2", 2}}}),
-        NotBuilt<T>("checks"),
+        Bind("checks", &T::checks, Checks{}),
+        Bind("outlier_detection", &T::outlier, Outliers{}),
         Bind("tls", &T::tls, UpstreamTls{}),
         NotBuilt<T>("discovery_type"),
         NotBuilt<T>("discovery_args"),
@@ -204,6 +184,24 @@ const Fields<UpstreamConfig>& UpstreamFields() {
 
 }  // namespace
 
+std::optional<std::string> HostValue::operator()(const Place& place) const {
+  constexpr std::string_view kExpected = "a host name or IP address, with or without a port";
+  if (!place.node.is_string()) return place.Expected(kExpected);
+  std::string_view host = place.node.text;
+  const size_t colon = host.rfind(':');
+  if (colon != std::string_view::npos && !host.ends_with(']')) {
+    const auto port = ParseDecimal(host.substr(colon + 1));
+    if (!port || *port > 65535) return place.Expected(kExpected);
+    host = host.substr(0, colon);
+  }
+  NodeConfig node;
+  const bool v6_bare = host.find(':') != std::string_view::npos && !host.starts_with('[');
+  if (v6_bare || host.starts_with("unix:") || !SetHost(host, node)) {
+    return place.Expected(kExpected);
+  }
+  return place.node.text;
+}
+
 UpstreamConfig DecodeUpstream(const Place& place) {
   UpstreamConfig upstream;
   upstream.position = place.node.position;
@@ -216,7 +214,8 @@ UpstreamConfig DecodeUpstream(const Place& place) {
   for (NodeConfig& node : upstream.nodes) {
     if (node.port == 0 && !node.host.starts_with("unix:")) node.port = port;
   }
-  if (!upstream.tls_scheme && place.node.Find("tls") != nullptr) {
+  const bool https_checks = upstream.checks && upstream.checks->active.type == CheckType::kHttps;
+  if (!upstream.tls_scheme && !https_checks && place.node.Find("tls") != nullptr) {
     place.Fail("tls has no effect with scheme " + scheme,
                "add scheme: https, grpcs or h2, or leave out tls");
   }

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "conf/checks.h"
 #include "conf/config_tree.h"
 #include "conf/diagnostics.h"
 #include "gateway/base/address.h"
@@ -175,6 +176,8 @@ struct UpstreamConfig {
   UpstreamTlsConfig tls;            // with tls_scheme
   Duration retry_timeout{};         // zero: no limit
   UpstreamTimeouts timeout;
+  std::optional<ChecksConfig> checks;
+  std::optional<OutlierDetection> outlier;
 
   uint32_t keepalive_size = 320;
   Duration keepalive_idle = seconds(60);

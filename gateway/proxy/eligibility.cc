@@ -1,11 +1,13 @@
 #include "gateway/proxy/eligibility.h"
 
 #include "balancer/outlier.h"
+#include "gateway/proxy/health.h"
 #include "gateway/proxy/upstream_state.h"
 
 namespace sluice {
 
 bool MayTake(Endpoint& endpoint, MonoTime now) {
+  if (endpoint.checked && !IsHealthy(*endpoint.shared)) return false;
   return !IsOrderedAway(endpoint) && !balancer::Outlier::IsEjected(endpoint.shared->outlier, now);
 }
 

@@ -74,7 +74,7 @@ class TlsResources::Builder {
   Trust ReadTrust(const conf::PemText& ca);
   Trust SystemTrust(const conf::UpstreamTlsConfig& tls);
   std::shared_ptr<const TlsClientContext> MakeClient(const conf::UpstreamTlsConfig& tls,
-                                                     bool http2);
+                                                     bool verify, bool http2);
 
   const conf::Config& config_;
   TlsResources& out_;
@@ -242,7 +242,7 @@ void TlsResources::Builder::BuildServer(std::shared_ptr<const TicketKeys> ticket
 }
 
 std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
-    const conf::UpstreamTlsConfig& tls, bool http2) {
+    const conf::UpstreamTlsConfig& tls, bool verify, bool http2) {
   const conf::PemText* cert = &tls.cert;
   const conf::PemText* key = &tls.key;
   if (tls.client_cert >= 0) {
@@ -255,13 +255,8 @@ std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
     cert = &ssl.pairs.front().cert;
     key = &ssl.pairs.front().key;
   }
-  const std::string settings = Settings()
-                                   .Add(http2)
-                                   .Add(tls.verify)
-                                   .Add(tls.ca.text)
-                                   .Add(cert->text)
-                                   .Add(key->text)
-                                   .Digest();
+  const std::string settings =
+      Settings().Add(http2).Add(verify).Add(tls.ca.text).Add(cert->text).Add(key->text).Digest();
   auto& known = out_.clients_[settings];
   if (known != nullptr) return known;
   if (previous_ != nullptr) {
@@ -270,8 +265,8 @@ std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
   }
   TlsClientConfig client;
   client.http2 = http2;
-  if (tls.verify) client.trust = tls.ca.text.empty() ? SystemTrust(tls) : ReadTrust(tls.ca);
-  if (tls.verify && client.trust == nullptr) return nullptr;
+  if (verify) client.trust = tls.ca.text.empty() ? SystemTrust(tls) : ReadTrust(tls.ca);
+  if (verify && client.trust == nullptr) return nullptr;
   if (!cert->text.empty()) {
     client.certificate = ReadPair(*cert, *key, nullptr);
     if (!client.certificate) return nullptr;
@@ -284,8 +279,13 @@ std::shared_ptr<const TlsClientContext> TlsResources::Builder::MakeClient(
 
 void TlsResources::Builder::BuildUpstreams() {
   for (const conf::UpstreamConfig& upstream : config_.upstreams) {
-    out_.upstreams_.push_back(upstream.tls_scheme ? MakeClient(upstream.tls, upstream.http2)
+    const conf::UpstreamTlsConfig& tls = upstream.tls;
+    out_.upstreams_.push_back(upstream.tls_scheme ? MakeClient(tls, tls.verify, upstream.http2)
                                                   : nullptr);
+    const bool probe = upstream.checks && upstream.checks->active.type == conf::CheckType::kHttps;
+    out_.probes_.push_back(
+        probe ? MakeClient(tls, upstream.checks->active.verify.value_or(tls.verify), false)
+              : nullptr);
   }
 }
 

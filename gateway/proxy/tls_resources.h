@@ -32,6 +32,10 @@ class TlsResources {
   const std::shared_ptr<const TlsClientContext>& upstream(size_t index) const {
     return upstreams_[index];
   }
+  // The same for the active checks of that upstream; null: they are not of type https.
+  const std::shared_ptr<const TlsClientContext>& probe(size_t index) const {
+    return probes_[index];
+  }
   // May a request for `path` of that host come from a client without a certificate?
   bool SkipsVerification(const TlsIdentity& identity, std::string_view path) const;
 
@@ -55,6 +59,7 @@ class TlsResources {
 
   std::shared_ptr<const TlsServerContext> server_;
   std::vector<std::shared_ptr<const TlsClientContext>> upstreams_;
+  std::vector<std::shared_ptr<const TlsClientContext>> probes_;
   std::map<std::string, std::shared_ptr<const TlsClientContext>> clients_;  // by their settings
   std::map<std::string, KnownHost, std::less<>> hosts_;                     // by id
   std::vector<std::string> warnings_;

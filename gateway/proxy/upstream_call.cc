@@ -75,6 +75,8 @@ void UpstreamCall::OnDeadline() {
 
 void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
   ++attempts_;
+  status_ = 0;
+  reported_ = false;
   Occupy(endpoint.get());
   timed_ = upstream_->WantsLatency();
   if (timed_) attempt_started_ = MonoNow();
@@ -107,6 +109,12 @@ void UpstreamCall::Occupy(Endpoint* endpoint) {
   if (occupied_ != nullptr) occupied_->shared.Remove(Counter::kActive);
   occupied_ = endpoint;
   if (occupied_ != nullptr) occupied_->shared.Add(Counter::kActive);
+}
+
+// What this attempt says about its endpoint, once.
+void UpstreamCall::Report(AttemptEnd end) {
+  if (std::exchange(reported_, true)) return;
+  ReportOutcome(*tried_.back(), upstream_->endpoints(), *config_, end, context_.loop.now());
 }
 
 std::string UpstreamCall::ProxyPreface() const {
@@ -175,7 +183,10 @@ void UpstreamCall::ResumeResponse() {
 }
 
 void UpstreamCall::OnInformational(ResponseHead& head) {
-  if (head.status == 101) response_started_ = true;
+  if (head.status == 101) {
+    response_started_ = true;
+    status_ = head.status;
+  }
   exchange_.OnInformational(head);
 }
 
@@ -185,6 +196,8 @@ void UpstreamCall::OnResponseHead(ResponseHead& head) {
     const MonoTime now = MonoNow();
     UpstreamState::ObserveLatency(*tried_.back(), now - attempt_started_, now);
   }
+  status_ = head.status;
+  if (IsFailure(*config_, status_)) Report({.status = status_});
   exchange_.OnResponseHead(head);
 }
 
@@ -197,6 +210,7 @@ void UpstreamCall::OnResponseRelayed(uint64_t count) { exchange_.OnResponseRelay
 void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   // The connection goes back first: the exchange may begin the next request of a pipeline with it.
   // The trailers stay valid until then.
+  Report({.status = status_});
   connected_ = false;
   Occupy(nullptr);
   std::exchange(channel_, nullptr)->Release(*config_);
@@ -206,6 +220,7 @@ void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
 void UpstreamCall::OnTunnelEnd() { exchange_.OnTunnelEnd(); }
 
 void UpstreamCall::EndTunnel() {
+  Report({.status = status_});
   connected_ = false;
   Occupy(nullptr);
   std::exchange(channel_, nullptr)->Release(*config_);
@@ -225,6 +240,8 @@ void UpstreamCall::OnFailed(const Error& error) {
                            .retry_timeout = config_->retry_timeout};
   const RetryDecision decision =
       response_started_ ? RetryDecision::kGiveUp : DecideRetry(error, facts);
+  // That a kept connection was given up says nothing against the endpoint.
+  if (!stale || error.retry == Retry::kNever) Report({.error = error.code});
   Log(LogLevel::kDebug, "attempt failed",
       {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"attempt", attempts_}});
   if (decision == RetryDecision::kFreshConnection) {

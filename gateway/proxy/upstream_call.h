@@ -12,6 +12,7 @@
 #include "conf/resources.h"
 #include "gateway/base/buffer.h"
 #include "gateway/http/message.h"
+#include "gateway/proxy/attempt_outcome.h"
 #include "gateway/proxy/proxy_context.h"
 #include "gateway/proxy/upstream_channel.h"
 #include "gateway/proxy/upstream_state.h"
@@ -73,6 +74,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh);
   void SendRequest();
   void Occupy(Endpoint* endpoint);
+  void Report(AttemptEnd end);
   std::string ProxyPreface() const;
 
   ProxyContext& context_;
@@ -93,6 +95,8 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   Duration connect_time_{};
   uint32_t attempts_ = 0;
   uint32_t retries_left_ = 0;
+  int status_ = 0;          // of this attempt's response
+  bool reported_ = false;   // how this attempt ended
   bool connected_ = false;  // the head of the request was sent on channel_
   bool body_done_ = false;
   bool replayable_ = true;

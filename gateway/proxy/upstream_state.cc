@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "gateway/net/resolved_name.h"
+#include "gateway/proxy/eligibility.h"
 #include "gateway/proxy/http2_upstream.h"
 #include "gateway/proxy/upstream_connection.h"
 
@@ -55,6 +56,7 @@ UpstreamState::UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<End
 UpstreamState::~UpstreamState() = default;
 
 void UpstreamState::Update(const conf::UpstreamConfig& config) {
+  checked_ = config.checks.has_value();
   std::vector<std::unique_ptr<Node>> previous = std::exchange(nodes_, {});
   for (const conf::NodeConfig& wanted : config.nodes) {
     const auto same = std::find_if(previous.begin(), previous.end(), [&](const auto& node) {
@@ -101,6 +103,7 @@ void UpstreamState::Rebuild() {
     endpoint->node_host = HostAndPort(config);
     endpoint->weight = config.weight;
     endpoint->priority = config.priority;
+    endpoint->checked = checked_;
     endpoint->shared->weight = config.weight;
     endpoint->shared->priority = config.priority;
     endpoints.push_back(std::move(endpoint));

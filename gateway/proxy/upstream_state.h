@@ -36,6 +36,7 @@ struct Endpoint {
   std::string node_host;  // host and port of the node as configured: Host for pass_host "node"
   uint32_t weight = 1;
   int32_t priority = 0;
+  bool checked = false;  // its upstream has checks, so that its health counts
   bool retired = false;  // no longer configured or resolved: its connections are not kept
   IntrusiveList<UpstreamConnection, IdleTag> idle;  // most recently used last
   IntrusiveList<Http2Upstream, EndpointTag> http2;  // that take further calls
@@ -78,6 +79,7 @@ class UpstreamState {
   std::string& key_scratch() { return key_scratch_; }
 
   size_t endpoint_count() const { return endpoints_.size(); }
+  std::span<const std::shared_ptr<Endpoint>> endpoints() const { return endpoints_; }
   // A name was never resolved yet: waiting makes sense.
   bool is_resolving() const;
   void AddWaiter(Waiter& waiter) { waiters_.PushBack(waiter); }
@@ -97,6 +99,7 @@ class UpstreamState {
   std::shared_ptr<EndpointTable> table_;
   std::string key_;
   PickRule rule_;
+  bool checked_ = false;  // the configuration has checks
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::shared_ptr<Endpoint>> endpoints_;  // sorted by priority, highest first
   Picker picker_;
