@@ -12,6 +12,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/control/control_server.h"
+#include "gateway/control/health_checker.h"
 #include "gateway/control/messages.h"
 #include "gateway/control/privileges.h"
 #include "gateway/control/reload.h"
@@ -37,6 +38,7 @@ class Controller final : public IpcChannel::Observer {
  private:
   Status HandleMessage(IpcMessage& message);
   Status OnStart(IpcMessage& message);
+  Status BeginChecks(const conf::Config& config);
   Status OnAnswer(const IpcMessage& message);
   void OnCommand(uint64_t id, const ControlRequest& request);
   void WatchFiles(const std::vector<std::string>& files);
@@ -48,6 +50,7 @@ class Controller final : public IpcChannel::Observer {
   std::unique_ptr<ControlServer> server_;
   std::unique_ptr<Reload> reload_;
   std::shared_ptr<EndpointTable> endpoints_;
+  std::unique_ptr<HealthChecker> health_;
   std::map<std::string, std::unique_ptr<FileWatcher>> watched_;
   std::unique_ptr<SignalWatcher> terminate_;
   bool ended_ = false;
@@ -118,12 +121,16 @@ Status Controller::OnStart(IpcMessage& message) {
     return GatewayError(ErrorCode::kInternal, "the committed revision: " + diagnostics.ToText());
   }
   SetLogLevel(committed->gateway.error_log.level);
+  health_ = std::make_unique<HealthChecker>(loop_, endpoints_);
+  SLUICE_TRY(BeginChecks(*committed));
   reload_ = std::make_unique<Reload>(
       loop_, start, std::move(committed),
       Reload::Observer{
           .send = [this](MessageType type, const std::string& payload,
                          int fd) { Send(type, payload, fd); },
-          .on_files = [this](const std::vector<std::string>& files) { WatchFiles(files); }});
+          .on_files = [this](const std::vector<std::string>& files) { WatchFiles(files); },
+          .on_committed = [this](const conf::Config& config,
+                                 const TlsResources& tls) { health_->Adopt(config, &tls); }});
   SLUICE_ASSIGN_OR_RETURN(
       server_, ControlServer::Make(
                    loop_, std::move(message.fds[2]),
@@ -131,6 +138,20 @@ Status Controller::OnStart(IpcMessage& message) {
   Send(MessageType::kReady, {}, -1);
   // The file may have changed while nobody was looking; this also finds out what to watch.
   reload_->Request("start", true);
+  return {};
+}
+
+// What a reload brings along has to be made at the start.
+Status Controller::BeginChecks(const conf::Config& config) {
+  std::shared_ptr<const TlsResources> tls;
+  if (HasHttpsChecks(config)) {
+    conf::Diagnostics diagnostics;
+    tls = TlsResources::Make(config, nullptr, nullptr, diagnostics);
+    if (tls == nullptr) {
+      return GatewayError(ErrorCode::kInternal, "the committed revision: " + diagnostics.ToText());
+    }
+  }
+  health_->Adopt(config, tls.get());
   return {};
 }
 

@@ -204,6 +204,7 @@ void Reload::OnCommitted(uint64_t revision) {
   SetLogLevel(committed_->gateway.error_log.level);
   since_ = WallNow();
   last_diff_ = std::move(loaded_->diff);
+  observer_.on_committed(*committed_, *committed_tls_);
   Finish({.ok = true, .revision = revision, .changed = true, .since = since_, .diff = last_diff_});
 }
 

@@ -48,6 +48,8 @@ class Reload {
     std::function<void(MessageType type, const std::string& payload, int document)> send;
     // After each reading: the files that it depends on.
     std::function<void(const std::vector<std::string>& files)> on_files;
+    // After each revision that has come to serve.
+    std::function<void(const conf::Config& config, const TlsResources& tls)> on_committed;
   };
 
   Reload(Loop& loop, const ControllerStart& start, std::shared_ptr<const conf::Config> committed,

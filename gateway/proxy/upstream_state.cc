@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "gateway/net/resolved_name.h"
-#include "gateway/proxy/eligibility.h"
 #include "gateway/proxy/http2_upstream.h"
 #include "gateway/proxy/upstream_connection.h"
 

@@ -165,7 +165,7 @@ def once(reply=OK, end="wait"):
 class Origin:
     """Listens on 127.0.0.1 (or a UNIX path); each connection runs `script` in a thread."""
 
-    def __init__(self, script=None, path=None, backlog=1024):
+    def __init__(self, script=None, path=None, backlog=1024, port=0):
         self.script = script or serve()
         self.lock = threading.Lock()
         self.requests = []  # the complete ones, in order of completion
@@ -177,7 +177,7 @@ class Origin:
             os.chmod(path, 0o777)
         else:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.listener.bind(("127.0.0.1", 0))
+            self.listener.bind(("127.0.0.1", port))
             self.port = self.listener.getsockname()[1]
         self.listener.listen(backlog)
         threading.Thread(target=self._accept, daemon=True).start()
