@@ -17,7 +17,8 @@ using State = NodeStatus::State;
 constexpr size_t kShownNames = 20;
 
 std::string_view NameOf(State state) {
-  constexpr std::array<std::string_view, 5> kNames = {"up", "weight 0", "ejected", "drain", "down"};
+  constexpr std::array<std::string_view, 6> kNames = {"up",      "weight 0", "unhealthy",
+                                                      "ejected", "drain",    "down"};
   return kNames.at(static_cast<size_t>(state));
 }
 
@@ -40,6 +41,7 @@ State StateOf(const SharedRecord& record, MonoTime now) {
   const NodeOrder order = record.order;
   if (order == NodeOrder::kDown) return State::kDown;
   if (order == NodeOrder::kDrain) return State::kDrain;
+  if (!IsHealthy(record)) return State::kUnhealthy;
   if (balancer::Outlier::IsEjected(record.outlier, now)) return State::kEjected;
   return record.weight == 0 ? State::kWeightZero : State::kUp;
 }
@@ -100,6 +102,19 @@ void AppendUpstream(std::string& text, const UpstreamStatus& upstream, MonoTime 
   text += '\n';
 }
 
+void AppendHealth(JsonWriter& json, const HealthWord& health) {
+  json.Key("health").BeginObject().Member("state", HealthName(health.health));
+  json.Member("cause", CheckResultName(health.cause));
+  json.Member("status", uint64_t{health.status}).EndObject();
+}
+
+// Said of a node whose checks have failed.
+void AppendHealth(std::string& text, const HealthWord& health) {
+  if (health.is_healthy()) return;
+  text.append("  ").append(CheckResultName(health.cause));
+  if (health.status > 0) text.append(" ").append(std::to_string(health.status));
+}
+
 void AppendNode(JsonWriter& json, const NodeStatus& node, MonoTime now) {
   json.BeginObject().Member("node", node.name).Member("state", NameOf(node.state));
   json.Member("weight", uint64_t{node.weight}).Member("priority", int64_t{node.priority});
@@ -113,6 +128,7 @@ void AppendNode(JsonWriter& json, const NodeStatus& node, MonoTime now) {
     json.Member("back_in_ms", int64_t{node.back_in / milliseconds(1)}).EndObject();
   }
   AppendBreaker(json, node.breaker, now);
+  AppendHealth(json, node.health);
   json.EndObject();
 }
 
@@ -132,6 +148,7 @@ void AppendNode(std::string& text, const NodeStatus& node, MonoTime now) {
             {std::string(node.name), std::string(NameOf(node.state)), std::to_string(node.weight),
              std::to_string(node.priority), std::to_string(node.in_flight),
              node.ewma > 0 ? Decimal(node.ewma, 2) : std::string("-")});
+  AppendHealth(text, node.health);
   if (!node.ejection.empty()) {
     const std::chrono::duration<double> left = node.back_in;
     text.append("  ").append(node.ejection).append(", back in ");
@@ -194,6 +211,7 @@ NodeStatus HostStatus::ReadNode(uint32_t id) const {
                   .priority = record.priority,
                   .in_flight = table_.count(EndpointTable::Counter::kActive, id),
                   .ewma = balancer::Ewma().Cost(record.ewma, now_) / 1000,
+                  .health = ReadHealth(record),
                   .ejection = {},
                   .back_in = {},
                   .breaker = ReadBreaker(record, now_)};

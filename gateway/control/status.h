@@ -15,12 +15,13 @@
 #include "gateway/base/result.h"
 #include "gateway/base/time.h"
 #include "gateway/proxy/endpoint_table.h"
+#include "gateway/proxy/health.h"
 
 namespace sluice {
 
 // One node as the operator is told of it.
 struct NodeStatus {
-  enum class State : uint8_t { kUp, kWeightZero, kEjected, kDrain, kDown };
+  enum class State : uint8_t { kUp, kWeightZero, kUnhealthy, kEjected, kDrain, kDown };
 
   std::string_view name;  // "127.0.0.1:1980"
   State state = State::kUp;
@@ -28,6 +29,7 @@ struct NodeStatus {
   int32_t priority = 0;
   uint32_t in_flight = 0;
   float ewma = 0;             // milliseconds; 0: no answer was ever timed
+  HealthWord health;          // as checks found it
   std::string_view ejection;  // why; empty: it is not ejected now
   Duration back_in{};         // ejected: until it returns
   balancer::BreakerView breaker;

@@ -118,11 +118,14 @@ def test_a_node_that_fails_its_checks_gets_no_requests_until_it_passes_them(pair
         (line,) = wait_until_down(gateway, sick)
         assert "check=active reason=http_failure status=500" in line and "upstream=route/r " in line
         assert_avoided(gateway, sick)
+        (row,) = [row for row in gateway.run("status").stdout.splitlines() if f":{sick.port} " in row]
+        assert " unhealthy " in row and "http_failure 500" in row
         sick.requests.clear()
         sick.health = 200
         wait_until_up(gateway, sick)
         wait_until_used(gateway, sick)
         assert "controller" in line
+        assert " unhealthy " not in gateway.run("status").stdout
 
 
 def test_a_status_of_neither_list_says_nothing(pair):

@@ -77,6 +77,19 @@ TEST_F(HostStatusTest, ShowsLatencyAndEjection) {
   EXPECT_THAT(status, HasSubstr("consecutive_errors, back in "));
 }
 
+TEST_F(HostStatusTest, ShowsHealthWithItsCause) {
+  record().weight = 1;
+  EXPECT_THAT(Status(), HasSubstr(R"("health":{"state":"healthy","cause":"success","status":0})"));
+  conf::HealthRules rules;
+  rules.http_failures = 1;
+  ReportHealth(record(), rules, {CheckResult::kHttpFailure, 503});
+  const std::string status = Status();
+  EXPECT_THAT(status, HasSubstr(R"("state":"unhealthy","weight":1)"));
+  EXPECT_THAT(status,
+              HasSubstr(R"("health":{"state":"unhealthy","cause":"http_failure","status":503})"));
+  EXPECT_THAT(status, HasSubstr("  http_failure 503"));
+}
+
 TEST_F(HostStatusTest, ShowsBreakers) {
   using balancer::Breaker;
   using balancer::BreakerPhase;
