@@ -6,31 +6,10 @@
 
 #include "gateway/net/resolved_name.h"
 #include "gateway/proxy/http2_upstream.h"
+#include "gateway/proxy/resolved_nodes.h"
 #include "gateway/proxy/upstream_connection.h"
 
 namespace sluice {
-namespace {
-
-std::string HostAndPort(const conf::NodeConfig& node) {
-  if (node.host.starts_with("unix:")) return "localhost";
-  if (node.port == 0 || node.port == 80) return node.host;
-  const bool bracket = node.host.find(':') != std::string::npos && !node.host.starts_with('[');
-  return (bracket ? "[" + node.host + "]" : node.host) + ":" + std::to_string(node.port);
-}
-
-// The address of a node that needs no look-up: an IP address or a UNIX path.
-std::optional<SocketAddress> LiteralAddress(const conf::NodeConfig& node) {
-  std::string_view host = node.host;
-  if (host.starts_with("unix:")) {
-    const auto address = SocketAddress::Make(host);
-    return address.has_value() ? std::optional(*address) : std::nullopt;
-  }
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  const auto ip = IpAddress::Parse(host);
-  return ip ? std::optional(SocketAddress::FromIp(*ip, node.port)) : std::nullopt;
-}
-
-}  // namespace
 
 bool IsNodeName(const conf::NodeConfig& node) { return !LiteralAddress(node); }
 
