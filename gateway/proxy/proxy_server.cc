@@ -209,6 +209,7 @@ void ProxyServer::Core::UpdateUpstreams(const conf::Config& config, ActiveSnapsh
     auto& state = kept[upstream.key];
     if (const auto found = upstreams.find(upstream.key); found != upstreams.end()) {
       state = found->second;
+      state->SetResolver(resolver.get());
       state->Update(upstream);
     } else {
       const uint64_t seed = context.NextRequestId().low;

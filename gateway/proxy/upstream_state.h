@@ -62,6 +62,8 @@ class UpstreamState {
   UpstreamState(const UpstreamState&) = delete;
   UpstreamState& operator=(const UpstreamState&) = delete;
 
+  // Before an Update that may bring the first node that is a name.
+  void SetResolver(Resolver* resolver) { resolver_ = resolver; }
   // Takes a changed configuration over: nodes that stay keep their place and connections.
   void Update(const conf::UpstreamConfig& config);
   // No longer configured: closes what is idle and keeps no further connection.

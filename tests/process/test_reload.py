@@ -242,3 +242,11 @@ def test_nonsense_on_the_control_socket_is_answered_and_survived(origin):
         for sock in idle:
             sock.close()
         assert gateway.run("reload").returncode == 0
+
+
+def test_a_reload_may_bring_the_first_node_that_is_a_name(origin):
+    with Gateway({"routes": [route(origin.port)]}) as gateway:
+        named = route(upstream={"nodes": {f"localhost:{origin.port}": 1}})
+        assert gateway.reload({"routes": [named]}).returncode == 0
+        assert get(gateway.port) == 200
+        assert len(origin.requests) == 1
