@@ -241,7 +241,13 @@ void UpstreamCall::OnFailed(const Error& error) {
   const RetryDecision decision =
       response_started_ ? RetryDecision::kGiveUp : DecideRetry(error, facts);
   // That a kept connection was given up says nothing against the endpoint.
-  if (!stale || error.retry == Retry::kNever) Report({.error = error.code});
+  if (!stale || error.retry == Retry::kNever) {
+    Report({.error = error.code});
+    const MonoTime now = MonoNow();
+    if (!response_started_) {
+      upstream_->ObserveFailure(*tried_.back(), now - attempt_started_, now);
+    }
+  }
   Log(LogLevel::kDebug, "attempt failed",
       {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"attempt", attempts_}});
   if (decision == RetryDecision::kFreshConnection) {

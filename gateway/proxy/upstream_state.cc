@@ -100,6 +100,12 @@ void UpstreamState::Rebuild() {
   for (const auto& [name, endpoint] : old) RetireEndpoint(*endpoint);
 }
 
+void UpstreamState::ObserveFailure(Endpoint& endpoint, Duration latency, MonoTime now) const {
+  // More than usual answers take, little enough to be forgotten within a minute.
+  constexpr Duration kLeast = seconds(1);
+  if (picker_.weighs_latency()) ObserveLatency(endpoint, std::max(latency, kLeast), now);
+}
+
 std::shared_ptr<Endpoint> UpstreamState::Pick(const PickRequest& request) {
   const std::optional<size_t> picked = picker_.Pick(request);
   return picked ? endpoints_[*picked] : nullptr;

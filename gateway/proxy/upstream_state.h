@@ -76,6 +76,9 @@ class UpstreamState {
   // elsewhere now and then: for those who look at it.
   bool WantsLatency();
   static void ObserveLatency(Endpoint& endpoint, Duration latency, MonoTime now);
+  // An attempt failed after `latency` without a response. Where nodes are chosen by latency that
+  // counts as slow however fast it was: else a dead node would look like the fastest.
+  void ObserveFailure(Endpoint& endpoint, Duration latency, MonoTime now) const;
   // Requests are placed by a key: its bytes may be kept here until the pick.
   bool hashes() const { return picker_.hashes(); }
   std::string& key_scratch() { return key_scratch_; }

@@ -129,6 +129,16 @@ def test_ewma_prefers_the_fast(gateway_of_slow_and_fast):
     assert latency[slow.port]["ewma_ms"] > latency[fast.port]["ewma_ms"]
 
 
+def test_ewma_does_not_take_a_dead_node_for_the_fastest():
+    with origins(1) as (alive,):
+        dead = {"host": "127.0.0.1", "port": free_port(), "weight": 1}
+        with Gateway(config([node(alive), dead], type="ewma")) as gateway:
+            assert ask_many(gateway, 60) == {alive.port: 60}
+            # Its failures were retried; after the first it costs too much to be tried again soon.
+            attempts = sum(record["attempts"] for record in gateway.wait_for_access(60))
+            assert attempts <= 62
+
+
 @pytest.fixture
 def gateway_of_slow_and_fast():
     def slowly(connection):
