@@ -128,6 +128,17 @@ def test_a_node_that_fails_its_checks_gets_no_requests_until_it_passes_them(pair
         assert " unhealthy " not in gateway.run("status").stdout
 
 
+def test_when_all_nodes_are_unhealthy_all_are_used(pair):
+    for origin in pair:
+        origin.health = 500
+    with Gateway(config(*(origin.port for origin in pair))) as gateway:
+        for origin in pair:
+            wait_until_down(gateway, origin)
+        for origin in pair:
+            wait_until_used(gateway, origin)
+        assert {get(gateway) for _ in range(10)} == {200}
+
+
 def test_a_status_of_neither_list_says_nothing(pair):
     good, other = pair
     other.health = 418
