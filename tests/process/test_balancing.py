@@ -548,3 +548,54 @@ def test_counts_are_right_with_http2_upstreams():
                 assert client.read_response().status == 200
                 client.close()
             wait_until_idle(gateway)
+
+
+# What checks and ejection say
+
+def fails_while(broken):
+    def script(connection):
+        while True:
+            connection.read_request()
+            connection.send(NAMED.replace(b"200 OK", b"500 Broken") % (1, b"x")
+                            if broken.is_set() else said(connection))
+    return script
+
+
+EJECT = {"consecutive_errors": 2, "max_ejection_percent": 100, "base_ejection_time": 300,
+         "max_ejection_time": 300}
+
+
+def states(gateway):
+    return {port: node["state"] for port, node in nodes_of(gateway).items()}
+
+
+def test_panic_when_all_are_ejected():
+    """Then each gets its share as if nothing were known; not who is kept away."""
+    broken = threading.Event()
+    broken.set()
+    with contextlib.ExitStack() as stack:
+        a, b, c = [stack.enter_context(Origin(fails_while(broken))) for _ in range(3)]
+        nodes = [node(one) for one in (a, b, c)]
+        gateway = stack.enter_context(Gateway(config(nodes, outlier_detection=EJECT)))
+        order(gateway, "drain", c)
+        with RawClient(gateway.port) as client:
+            for _ in range(8):
+                assert client.get("/").status == 500
+        assert states(gateway) == {a.port: "ejected", b.port: "ejected", c.port: "drain"}
+        broken.clear()
+        assert ask_many(gateway, 20) == {a.port: 10, b.port: 10}
+
+
+def test_a_tier_that_is_ejected_fails_over():
+    broken = threading.Event()
+    broken.set()
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(Origin(fails_while(broken)))
+        reserve = stack.enter_context(Origin(tell_port))
+        nodes = [node(first, priority=1), node(reserve)]
+        gateway = stack.enter_context(Gateway(config(nodes, outlier_detection=EJECT), workers=2))
+        with RawClient(gateway.port) as client:
+            for _ in range(2):
+                assert client.get("/").status == 500
+        assert states(gateway) == {first.port: "ejected", reserve.port: "up"}
+        assert ask_many(gateway, 20) == {reserve.port: 20}, "by both workers"
