@@ -1,6 +1,8 @@
 #include "gateway/control/checked_upstream.h"
 
 #include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "balancer/outlier.h"
@@ -152,20 +154,24 @@ void CheckedUpstream::Update(const conf::UpstreamConfig& config,
 
 // Endpoints that stay are kept with all that is known of them.
 void CheckedUpstream::Rebuild() {
-  std::vector<std::unique_ptr<Target>> previous = std::exchange(targets_, {});
+  std::unordered_map<std::string_view, std::unique_ptr<Target>> previous;
+  for (auto& target : targets_) {
+    const std::string_view name = target->name();
+    previous.emplace(name, std::move(target));
+  }
+  targets_.clear();
+  std::unordered_set<std::string_view> names;
   nodes_.ForEach([&](const SocketAddress& address, const conf::NodeConfig& node) {
     const std::string name = address.ToString();
-    const auto is_same = [&](const auto& one) { return one != nullptr && one->name() == name; };
-    if (std::any_of(targets_.begin(), targets_.end(), is_same)) return;
-    const auto same = std::find_if(previous.begin(), previous.end(), is_same);
-    targets_.push_back(same != previous.end() ? std::move(*same)
+    if (names.contains(name)) return;  // an address that two nodes have is asked once
+    const auto same = previous.find(name);
+    targets_.push_back(same != previous.end() ? std::move(previous.extract(same).mapped())
                                               : std::make_unique<Target>(*this, address));
+    names.insert(targets_.back()->name());
     targets_.back()->set_node_host(HostAndPort(node));
     targets_.back()->Plan();  // the intervals may be new
   });
-  for (const auto& gone : previous) {
-    if (gone != nullptr) gone->Forget();
-  }
+  for (const auto& [name, gone] : previous) gone->Forget();
   previous.clear();
   checker_.OnDue(*this);  // probes that were cancelled have given their places back
 }
