@@ -131,6 +131,24 @@ BreakerPass Breaker::Admit(BreakerState& state, TimePoint now, uint64_t random) 
   return AdmitProbe(state, word, at);
 }
 
+bool Breaker::MayAdmit(const BreakerState& state, TimePoint now) const {
+  const uint64_t at = ToMilliseconds(now);
+  const Control control = Control::Unpack(state.control.load(std::memory_order_acquire));
+  switch (control.phase) {
+    case BreakerPhase::kClosed:
+    case BreakerPhase::kForcedClosed:
+      return true;
+    case BreakerPhase::kForcedOpen:
+      return false;
+    case BreakerPhase::kOpen:
+      return at >= control.time;
+    case BreakerPhase::kHalfOpen:
+      break;
+  }
+  return control.out + control.succeeded < std::max<uint64_t>(1, config_.probes) ||
+         at >= control.time + Bounded(config_.probe_limit);
+}
+
 // Open or half-open: one of few probes, or refused.
 BreakerPass Breaker::AdmitProbe(BreakerState& state, uint64_t word, uint64_t now) const {
   using enum BreakerPass::Kind;

@@ -93,6 +93,10 @@ class Breaker {
   // May a request be sent? `random` is any 64 random bits, looked at during the ramp only.
   BreakerPass Admit(BreakerState& state, TimePoint now, uint64_t random) const;
 
+  // Would Admit let a request pass? Changes nothing, and leaves the ramp to Admit: for choosing
+  // among endpoints.
+  bool MayAdmit(const BreakerState& state, TimePoint now) const;
+
   // How the request ended, after `latency`. Outcomes of requests that were admitted before the last
   // change of phase count nothing.
   BreakerChange Report(BreakerState& state, const BreakerPass& pass, CallOutcome outcome,

@@ -19,8 +19,10 @@ struct RetryBudget {
   // (this one too, retries counted as well), `retries` of them that are retries now. The caller
   // counts its retries in its own worker's column, so that those of a dead worker vanish with it.
   // Workers that ask at the same moment may each be one above.
-  constexpr bool Allows(uint64_t active, uint64_t retries) const {
-    return retries < std::max<uint64_t>(floor, active * percentage / 100);
+  constexpr bool Allows(uint64_t active, uint64_t retries) const { return retries < Most(active); }
+  // So many retries at one time.
+  constexpr uint64_t Most(uint64_t active) const {
+    return std::max<uint64_t>(floor, active * percentage / 100);
   }
 };
 

@@ -516,5 +516,41 @@ TEST(BreakerTest, OneWorkerOpensIt) {
   EXPECT_EQ(breaker.Read(state, kStart).phase, BreakerPhase::kOpen);
 }
 
+TEST(BreakerTest, MayAdmitForetellsAdmitAndChangesNothing) {
+  Circuit circuit(Strict());
+  const auto may = [&] { return Breaker(circuit.config).MayAdmit(circuit.state, circuit.now); };
+  EXPECT_TRUE(may());
+  circuit.Calls(3, kBad);
+  EXPECT_FALSE(may());
+  circuit.now += circuit.OpenFor();
+  EXPECT_TRUE(may());
+  EXPECT_EQ(circuit.phase(), BreakerPhase::kOpen);  // only Admit makes it half-open
+  const BreakerPass first = circuit.Admit();
+  EXPECT_TRUE(may());
+  const BreakerPass second = circuit.Admit();
+  EXPECT_FALSE(may());
+  circuit.Report(first, kIgnored);
+  EXPECT_TRUE(may());  // that probe may be sent again
+  circuit.Admit();
+  EXPECT_FALSE(may());
+  circuit.now += circuit.config.probe_limit;
+  EXPECT_TRUE(may());
+  EXPECT_EQ(second.kind, Kind::kProbe);
+  Breaker::Force(circuit.state, BreakerPhase::kForcedOpen, circuit.now);
+  EXPECT_FALSE(may());
+  Breaker::Force(circuit.state, BreakerPhase::kForcedClosed, circuit.now);
+  EXPECT_TRUE(may());
+}
+
+TEST(BreakerTest, MayAdmitLeavesTheRampToAdmit) {
+  Circuit circuit(Strict());
+  circuit.Calls(3, kBad);
+  circuit.now += circuit.OpenFor();
+  EXPECT_EQ(circuit.Calls(2, kGood), kClosed);
+  circuit.random = std::numeric_limits<uint64_t>::max();
+  EXPECT_EQ(circuit.Admit().kind, Kind::kRefused);
+  EXPECT_TRUE(Breaker(circuit.config).MayAdmit(circuit.state, circuit.now));
+}
+
 }  // namespace
 }  // namespace sluice::balancer
