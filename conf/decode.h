@@ -62,7 +62,7 @@ struct AddressRange {
   std::optional<Cidr> operator()(const Place& place) const;
 };
 
-// {connect, send, read} in seconds.
+// {connect, send, read} in seconds, and ours: total.
 struct Timeouts {
   std::optional<UpstreamTimeouts> operator()(const Place& place) const;
 };
@@ -93,6 +93,21 @@ struct UpstreamTls {
 // The fields of an upstream that say how a node is chosen, and what they say together.
 void AddBalancing(Fields<UpstreamConfig>& fields);
 void FinishBalancing(const Place& place, UpstreamConfig& upstream);
+
+// upstream.retry
+struct RetryRules {
+  std::optional<RetryConfig> operator()(const Place& place) const;
+};
+
+// upstream.circuit_breaker
+struct CircuitBreaker {
+  std::optional<CircuitBreakerConfig> operator()(const Place& place) const;
+};
+
+// upstream.limits
+struct UpstreamLimit {
+  std::optional<UpstreamLimits> operator()(const Place& place) const;
+};
 
 // A DNS name (letters, digits, '-', '_', labels of 1 to 63, at most 253 in all) that does not look
 // like a broken IPv4 address.

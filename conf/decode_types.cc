@@ -83,6 +83,7 @@ std::optional<UpstreamTimeouts> Timeouts::operator()(const Place& place) const {
       Required(Bind("connect", &T::connect, Seconds{})),
       Required(Bind("send", &T::send, Seconds{})),
       Required(Bind("read", &T::read, Seconds{})),
+      Bind("total", &T::total, Seconds{}),
   };
   return Record<T>{kFields}(place);
 }

@@ -166,6 +166,9 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("retries", &T::retries, Integer<uint32_t>{}),
         Bind("retry_timeout", &T::retry_timeout, Seconds{.positive = false}),
         Bind("timeout", &T::timeout, Timeouts{}),
+        Bind("retry", &T::retry, RetryRules{}),
+        Bind("circuit_breaker", &T::circuit_breaker, CircuitBreaker{}),
+        Bind("limits", &T::limits, UpstreamLimit{}),
         KeepaliveField(),
         Bind("proxy_protocol", &T::proxy_protocol, Choice<uint8_t>{{{"v1", 1}, {"v2", 2}}}),
         Bind("checks", &T::checks, Checks{}),
@@ -222,6 +225,11 @@ UpstreamConfig DecodeUpstream(const Place& place) {
   if (upstream.proxy_protocol != 0 && upstream.http2) {
     place.Fail("proxy_protocol names one client, but clients share connections of scheme " +
                scheme);
+  }
+  if (upstream.limits.connections > 0 && upstream.http2) {
+    place.Fail(
+        "a limit of connections has no use with scheme " + scheme + ": calls share few of them",
+        "limit the requests");
   }
   const bool rewrite = upstream.pass_host == UpstreamConfig::PassHost::kRewrite;
   const bool has_host = place.node.Find("upstream_host") != nullptr;

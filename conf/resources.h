@@ -12,6 +12,7 @@
 #include "conf/checks.h"
 #include "conf/config_tree.h"
 #include "conf/diagnostics.h"
+#include "conf/resilience.h"
 #include "gateway/base/address.h"
 #include "gateway/base/log.h"
 #include "gateway/base/time.h"
@@ -142,6 +143,7 @@ struct UpstreamTimeouts {
   Duration connect = seconds(60);
   Duration send = seconds(60);
   Duration read = seconds(60);
+  Duration total{};  // of the whole exchange with all attempts; zero: none
 };
 
 // What requests are hashed by, compiled by gateway/routing/hash_key.
@@ -178,6 +180,9 @@ struct UpstreamConfig {
   UpstreamTimeouts timeout;
   std::optional<ChecksConfig> checks;
   std::optional<OutlierDetection> outlier;
+  RetryConfig retry;
+  std::optional<CircuitBreakerConfig> circuit_breaker;
+  UpstreamLimits limits;
 
   uint32_t keepalive_size = 320;
   Duration keepalive_idle = seconds(60);
