@@ -33,9 +33,11 @@ enum class ErrorCode : uint8_t {
   kMisdirectedRequest,     // 421: this connection's certificate is not for that host
   kClientCertificate,      // 400: the route asks for a certificate of the client
   // The configuration's answer.
-  kNoRoute,        // 404
-  kNoUpstream,     // 503: the route has no upstream
-  kNoHealthyNode,  // 503: no node can be tried
+  kNoRoute,           // 404
+  kNoUpstream,        // 503: the route has no upstream
+  kNoHealthyNode,     // 503: no node can be tried
+  kCircuitOpen,       // 503: the upstream's circuit breaker, or that of each endpoint, is open
+  kUpstreamOverflow,  // 503: the upstream's limits are reached
   // The upstream's fault.
   kConnectRefused,        // 502
   kConnectFailed,         // 502: any other failure to connect
@@ -43,6 +45,8 @@ enum class ErrorCode : uint8_t {
   kUpstreamTlsFailed,     // 502: no handshake, or not the certificate that was expected
   kUpstreamSendTimeout,   // 504
   kUpstreamReadTimeout,   // 504
+  kUpstreamTryTimeout,    // 504: no response head within retry.per_try_timeout
+  kTotalTimeout,          // 504: timeout.total has passed
   kUpstreamReset,         // 502: reset before the response head
   kUpstreamClosed,        // 502: closed before the response head
   kInvalidResponse,       // 502: the response does not follow the grammar or its framing is wrong

@@ -14,6 +14,8 @@ std::optional<CheckResult> FailureOf(ErrorCode error) {
     case ErrorCode::kConnectTimeout:
     case ErrorCode::kUpstreamSendTimeout:
     case ErrorCode::kUpstreamReadTimeout:
+    case ErrorCode::kUpstreamTryTimeout:
+    case ErrorCode::kTotalTimeout:
       return CheckResult::kTimeout;
     case ErrorCode::kConnectRefused:
     case ErrorCode::kConnectFailed:

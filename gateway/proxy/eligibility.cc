@@ -7,8 +7,10 @@
 namespace sluice {
 
 bool MayTake(Endpoint& endpoint, MonoTime now) {
-  if (endpoint.checked && !IsHealthy(*endpoint.shared)) return false;
-  return !IsOrderedAway(endpoint) && !balancer::Outlier::IsEjected(endpoint.shared->outlier, now);
+  SharedRecord& shared = *endpoint.shared;
+  if (endpoint.checked && !IsHealthy(shared)) return false;
+  return !IsOrderedAway(endpoint) && !balancer::Outlier::IsEjected(shared.outlier, now) &&
+         (endpoint.breaker == nullptr || endpoint.breaker->MayAdmit(shared.breaker, now));
 }
 
 bool IsOrderedAway(Endpoint& endpoint) {

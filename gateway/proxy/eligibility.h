@@ -1,6 +1,6 @@
 // May a request be sent to an endpoint now? The one place that knows all reasons against it which
-// the host shares: the operator's word, failed checks, ejection. (Its weight, and that a request
-// has tried it before, are the picker's business.)
+// the host shares: the operator's word, failed checks, ejection, its circuit breaker. (Its weight,
+// and that a request has tried it before, are the picker's business.)
 #pragma once
 
 #include "gateway/base/time.h"

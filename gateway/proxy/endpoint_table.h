@@ -106,6 +106,17 @@ class EndpointTable {
     std::atomic<uint32_t>& own = Own(counter, id);
     own.store(own.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
+  // The same if the host's sum stays within `limit`, however many workers ask at one time.
+  bool TryAdd(Counter counter, uint32_t id, uint32_t limit) {
+    std::atomic<uint32_t>& total = Total(counter, id);
+    uint32_t before = total.load(std::memory_order_relaxed);
+    do {
+      if (before >= limit && before <= UINT32_MAX / 2) return false;  // above: less than nothing
+    } while (!total.compare_exchange_weak(before, before + 1, std::memory_order_relaxed));
+    std::atomic<uint32_t>& own = Own(counter, id);
+    own.store(own.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return true;
+  }
   void Remove(Counter counter, uint32_t id) {
     std::atomic<uint32_t>& own = Own(counter, id);
     own.store(own.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
@@ -169,6 +180,12 @@ class HeldRecord {
 
   void Add(Counter counter) {
     table_ != nullptr ? table_->Add(counter, id_) : void(++own_->counts[Index(counter)]);
+  }
+  bool TryAdd(Counter counter, uint32_t limit) {
+    if (table_ != nullptr) return table_->TryAdd(counter, id_, limit);
+    if (own_->counts[Index(counter)] >= limit) return false;
+    Add(counter);
+    return true;
   }
   void Remove(Counter counter) {
     table_ != nullptr ? table_->Remove(counter, id_) : void(--own_->counts[Index(counter)]);

@@ -1,5 +1,6 @@
 #include "gateway/proxy/error_reply.h"
 
+#include <algorithm>
 #include <array>
 
 #include "gateway/base/json_writer.h"
@@ -58,6 +59,8 @@ int StatusOf(ErrorCode code) {
       return 404;
     case ErrorCode::kNoUpstream:
     case ErrorCode::kNoHealthyNode:
+    case ErrorCode::kCircuitOpen:
+    case ErrorCode::kUpstreamOverflow:
     case ErrorCode::kConnectionLimit:
     case ErrorCode::kDraining:
       return 503;
@@ -74,6 +77,8 @@ int StatusOf(ErrorCode code) {
     case ErrorCode::kConnectTimeout:
     case ErrorCode::kUpstreamSendTimeout:
     case ErrorCode::kUpstreamReadTimeout:
+    case ErrorCode::kUpstreamTryTimeout:
+    case ErrorCode::kTotalTimeout:
       return 504;
     default:
       return ClientStatus(code);
@@ -152,17 +157,25 @@ std::string ErrorBody(ErrorCode code) {
   return body;
 }
 
+std::string RetryAfter(Duration wait) {
+  return std::to_string(std::max<int64_t>(1, std::chrono::ceil<seconds>(wait).count()));
+}
+
 bool ClosesConnection(ErrorCode code) {
   switch (code) {
     case ErrorCode::kNoRoute:
     case ErrorCode::kNoUpstream:
     case ErrorCode::kNoHealthyNode:
+    case ErrorCode::kCircuitOpen:
+    case ErrorCode::kUpstreamOverflow:
     case ErrorCode::kConnectRefused:
     case ErrorCode::kConnectFailed:
     case ErrorCode::kConnectTimeout:
     case ErrorCode::kUpstreamTlsFailed:
     case ErrorCode::kUpstreamSendTimeout:
     case ErrorCode::kUpstreamReadTimeout:
+    case ErrorCode::kUpstreamTryTimeout:
+    case ErrorCode::kTotalTimeout:
     case ErrorCode::kUpstreamReset:
     case ErrorCode::kUpstreamClosed:
     case ErrorCode::kInvalidResponse:

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "gateway/base/error.h"
+#include "gateway/base/time.h"
 
 namespace sluice {
 
@@ -17,6 +18,9 @@ std::string_view StatusText(int status);
 
 // {"error_msg":"502 Bad Gateway","reason":"connect_refused"}; in APISIX's words, plus our reason.
 std::string ErrorBody(ErrorCode code);
+
+// The value of Retry-After: whole seconds, at least one.
+std::string RetryAfter(Duration wait);
 
 // Must the connection be closed after this reply, because the request's end is not known?
 bool ClosesConnection(ErrorCode code);

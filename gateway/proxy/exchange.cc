@@ -158,15 +158,12 @@ void Exchange::RouteAndCall() {
   if (match.upstream < 0) {
     return Reply(GatewayError(ErrorCode::kNoUpstream, "route " + route_->id + " has no upstream"));
   }
-  const auto index = static_cast<size_t>(match.upstream);
-  upstream_ = &snapshot.config().upstreams[index];
-  upstream_index_ = index;
+  upstream_index_ = static_cast<size_t>(match.upstream);
+  upstream_ = &snapshot.config().upstreams[upstream_index_];
   called_ = started_;
-  if (IsGrpc(*view_.head)) {
-    const HeaderField* timeout = view_.head->fields.Find("grpc-timeout");
-    const auto limit = timeout == nullptr ? std::nullopt : ParseGrpcTimeout(timeout->value);
-    if (limit) deadline_.Set(context_.loop.now() + *limit);
-  }
+  const conf::UpstreamTimeouts& timeouts =
+      match.has_timeout ? *route_->timeout : upstream_->timeout;
+  SetDeadline(timeouts.total);
   if (match.enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head)) {
     tunnel_.Ask();
   }
@@ -174,8 +171,19 @@ void Exchange::RouteAndCall() {
     return Reply(ClientError(ErrorCode::kMethodNotAllowed,
                              "expected a route with enable_websocket and an HTTP/1 upstream"));
   }
-  call_.Start(active_->upstreams[index], *upstream_,
-              match.has_timeout ? *route_->timeout : upstream_->timeout);
+  call_.Start(active_->upstreams[upstream_index_], *upstream_, timeouts);
+}
+
+// The client's own time limit or ours, whichever ends first.
+void Exchange::SetDeadline(Duration total) {
+  const MonoTime now = context_.loop.now();
+  if (IsGrpc(*view_.head)) {
+    const HeaderField* timeout = view_.head->fields.Find("grpc-timeout");
+    const auto limit = timeout == nullptr ? std::nullopt : ParseGrpcTimeout(timeout->value);
+    if (limit) deadline_.Set(now + *limit);
+  }
+  deadline_is_ours_ = total > Duration::zero() && now + total < deadline_.at();
+  if (deadline_is_ours_) deadline_.Set(now + total);
 }
 
 UpstreamRequest Exchange::RequestFor(const Endpoint& endpoint,
@@ -374,7 +382,10 @@ void Exchange::AnswerOptions() {
 }
 
 void Exchange::LogRefusal(const Error& error) const {
-  const LogLevel level = error.side == ErrorSide::kClient ? LogLevel::kDebug : LogLevel::kWarn;
+  // What sheds load must not make as much in the log; a breaker's changes are there.
+  const bool quiet = error.side == ErrorSide::kClient || error.code == ErrorCode::kCircuitOpen ||
+                     error.code == ErrorCode::kUpstreamOverflow;
+  const LogLevel level = quiet ? LogLevel::kDebug : LogLevel::kWarn;
   Log(level, "request refused",
       {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"path", view_.path}});
 }
@@ -386,14 +397,16 @@ void Exchange::Reply(const Error& error) {
   status_ = StatusOf(error.code);
   if (ClosesConnection(error.code) || tunnel_.is_asked()) client_->CloseAfterResponse();
   if (IsGrpc(*view_.head)) return ReplyInGrpc(error);
-  const std::string_view body = context_.loop.scratch().Copy(ErrorBody(error.code));
+  Arena& scratch = context_.loop.scratch();
+  const std::string_view body = scratch.Copy(ErrorBody(error.code));
   ResponseHead head;
   head.status = status_;
   head.body = {BodyFraming::Kind::kLength, body.size()};
   head.fields.Add("Server", "sluice");
   head.fields.Add("Content-Type", "application/json");
   if (status_ == 405) head.fields.Add("Allow", kAllowed);
-  if (status_ == 503) head.fields.Add("Retry-After", "1");
+  const std::string wait = RetryAfter(call_.retry_after());
+  if (status_ == 503) head.fields.Add("Retry-After", scratch.Copy(wait));
   client_->SendResponseHead(head, {});
   if (view_.head->method != Method::kHead) {
     body_bytes_out_ += body.size();
@@ -421,6 +434,10 @@ void Exchange::ReplyInGrpc(const Error& error) {
 
 void Exchange::OnDeadline() {
   if (state_ != State::kCalling && state_ != State::kRelaying) return;
+  if (deadline_is_ours_) {
+    return call_.Fail(UpstreamError(ErrorCode::kTotalTimeout, Retry::kNever,
+                                    upstream_->key + ": timeout.total has passed"));
+  }
   call_.End();
   OnCallFailed(UpstreamError(ErrorCode::kUpstreamReadTimeout, Retry::kNever,
                              "the client's grpc-timeout has passed"));

@@ -76,7 +76,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   // The client's stream, when the response body may go there byte for byte; otherwise null.
   Stream* relay_sink() const;
 
-  void OnDeadline() override;  // the client's own, by grpc-timeout
+  void OnDeadline() override;  // timeout.total, or the client's own by grpc-timeout
 
   const RequestView& view() const { return view_; }
   // How the call's connections are secured; null: plain text.
@@ -100,6 +100,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   Status CheckTls() const;
   bool NeedsFormBody() const;
   void RouteAndCall();
+  void SetDeadline(Duration total);
   void OnSwitchingProtocols(const ResponseHead& head);
   void OnTunnelSideEnd(Tunnel::Side side);
   void AnswerOptions();
@@ -117,6 +118,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   size_t upstream_index_ = 0;
   State state_ = State::kIdle;
   bool peer_is_trusted_ = false;
+  bool deadline_is_ours_ = false;  // by timeout.total, not the client's
   ErrorCode reason_ = ErrorCode::kNone;
   int status_ = 0;
   int upstream_status_ = 0;

@@ -1,5 +1,7 @@
 #include "gateway/proxy/grpc.h"
 
+#include <array>
+
 #include "gateway/base/text.h"
 
 namespace sluice {
@@ -38,6 +40,13 @@ int GrpcStatusOf(int http_status) {
     default:
       return 2;  // UNKNOWN
   }
+}
+
+int HttpStatusOfGrpc(uint64_t code) {
+  // In the order of google/rpc/code.proto, which names these.
+  constexpr std::array<int, 17> kStatuses = {200, 499, 500, 400, 504, 404, 409, 403, 429,
+                                             400, 409, 400, 501, 500, 503, 500, 401};
+  return code < kStatuses.size() ? kStatuses[code] : 500;
 }
 
 std::string GrpcMessage(std::string_view text) {

@@ -2,6 +2,7 @@
 // and how long it is willing to wait.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,9 @@ bool IsGrpc(const RequestHead& head);
 
 // google.rpc.Code for a status that we would answer.
 int GrpcStatusOf(int http_status);
+
+// The status that a google.rpc.Code stands for: 200 for OK.
+int HttpStatusOfGrpc(uint64_t code);
 
 // The value of grpc-message: printable ASCII, the rest percent-encoded.
 std::string GrpcMessage(std::string_view text);

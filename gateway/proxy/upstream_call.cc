@@ -41,51 +41,145 @@ void UpstreamCall::Start(std::shared_ptr<UpstreamState> upstream,
   started_ = context_.loop.now();
   const size_t endpoints = std::max<size_t>(upstream_->endpoint_count(), 1);
   retries_left_ = config.retries.value_or(static_cast<uint32_t>(endpoints - 1));
+  permit_.Begin(upstream_->admission(), config.key);
+  if (!permit_.PassUpstream(started_)) {
+    retry_after_ = permit_.retry_after();
+    return GiveUp(GatewayError(ErrorCode::kCircuitOpen, config.key + ": the circuit is open"));
+  }
+  if (!permit_.TakeRequest(false)) return WaitForPlace(Wait::kRequestPlace);
   Attempt();
 }
 
 void UpstreamCall::Attempt() {
-  const std::shared_ptr<Endpoint> endpoint = Pick();
-  if (endpoint != nullptr) return AttemptOn(endpoint, false);
+  if (const std::shared_ptr<Endpoint> endpoint = Pick(tried_)) return AttemptOn(endpoint, false);
   if (tried_.empty() && upstream_->is_resolving()) {
+    wait_ = Wait::kName;
     upstream_->AddWaiter(*this);
     deadline_.Set(context_.loop.now() + timeouts_.connect);
     return;
   }
-  exchange_.OnCallFailed(UpstreamError(ErrorCode::kNoHealthyNode, Retry::kNever,
-                                       config_->key + ": no node can be tried"));
+  const auto delay = upstream_->CircuitDelay(context_.loop.now());
+  retry_after_ = delay.value_or(permit_.retry_after());
+  const bool open = retry_after_ > Duration::zero();
+  GiveUp(GatewayError(open ? ErrorCode::kCircuitOpen : ErrorCode::kNoHealthyNode,
+                      config_->key + ": no node can be tried"));
 }
 
-std::shared_ptr<Endpoint> UpstreamCall::Pick() {
-  PickRequest request{.tried = tried_, .key = {}, .now = context_.loop.now()};
+// One that its breaker refuses after all is as good as tried.
+std::shared_ptr<Endpoint> UpstreamCall::Pick(Endpoints& excluded) {
+  PickRequest request{.tried = excluded, .key = {}, .now = context_.loop.now()};
   if (upstream_->hashes()) request.key = exchange_.HashKeyText(upstream_->key_scratch());
-  return upstream_->Pick(request);
+  const size_t size = excluded.size();
+  std::shared_ptr<Endpoint> endpoint = upstream_->Pick(request);
+  while (endpoint != nullptr && !permit_.PassEndpoint(*endpoint, request.now)) {
+    excluded.push_back(std::move(endpoint));
+    request.tried = excluded;
+    endpoint = upstream_->Pick(request);
+  }
+  excluded.resize(size);
+  return endpoint;
 }
 
 void UpstreamCall::OnEndpointsChanged() {
-  deadline_.Cancel();
+  StopWaiting();
   Attempt();
 }
 
-void UpstreamCall::OnDeadline() {
-  ListNode<Waiter>::Unlink();
-  exchange_.OnCallFailed(UpstreamError(ErrorCode::kNoHealthyNode, Retry::kNever,
-                                       config_->key + ": no node name was resolved in time"));
+void UpstreamCall::WaitForPlace(Wait what) {
+  if (!upstream_->admission().Enqueue(*this)) {
+    return GiveUp(
+        GatewayError(ErrorCode::kUpstreamOverflow,
+                     config_->key + ": its limits are reached, and nobody more may wait"));
+  }
+  wait_ = what;
+  deadline_.Set(context_.loop.now() + config_->limits.pending_timeout);
 }
 
-void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh) {
+bool UpstreamCall::OnPlaceFree() {
+  if (wait_ == Wait::kRequestPlace) {
+    if (!permit_.TakeRequest(true)) return false;
+    StopWaiting();
+    Attempt();
+    return true;
+  }
+  UpstreamWay way = WayTo(*next_);
+  if (!TakeConnection(*next_, next_is_fresh_, way, true)) return false;
+  StopWaiting();
+  BeginAttempt(std::exchange(next_, nullptr), std::move(way));
+  return true;
+}
+
+void UpstreamCall::StopWaiting() {
+  if (std::exchange(wait_, Wait::kNothing) == Wait::kNothing) return;
+  deadline_.Cancel();
+  UpstreamState::Waiter::Unlink();
+  upstream_->admission().Leave(*this);
+}
+
+void UpstreamCall::OnDeadline() {
+  switch (wait_) {
+    case Wait::kNothing:
+      return;
+    case Wait::kName:
+      return GiveUp(GatewayError(ErrorCode::kNoHealthyNode,
+                                 config_->key + ": no node name was resolved in time"));
+    case Wait::kRequestPlace:
+    case Wait::kConnectionPlace:
+      return GiveUp(GatewayError(ErrorCode::kUpstreamOverflow,
+                                 config_->key + ": no place became free in time"));
+    case Wait::kBackOff:
+      StopWaiting();
+      return AttemptOn(std::exchange(next_, nullptr), false);
+    case Wait::kHead:
+      return OnAttemptFailed(UpstreamError(ErrorCode::kUpstreamTryTimeout, Retry::kIdempotent,
+                                           endpoint()->name + ": no response in time"),
+                             false);
+  }
+}
+
+UpstreamWay UpstreamCall::WayTo(const Endpoint& endpoint) const {
+  UpstreamWay way{.timeout = timeouts_.connect};
+  if (config_->tls_scheme) {
+    way.tls = exchange_.upstream_tls();
+    way.tls_name = TlsName(exchange_.RequestFor(endpoint, *config_).host);
+  }
+  return way;
+}
+
+void UpstreamCall::AttemptOn(std::shared_ptr<Endpoint> endpoint, bool fresh) {
+  UpstreamWay way = WayTo(*endpoint);
+  if (config_->http2 || TakeConnection(*endpoint, fresh, way, false)) {
+    return BeginAttempt(std::move(endpoint), std::move(way));
+  }
+  next_ = std::move(endpoint);
+  next_is_fresh_ = fresh;
+  WaitForPlace(Wait::kConnectionPlace);
+}
+
+// A kept connection, which channel_ is then, or a place for another one.
+bool UpstreamCall::TakeConnection(Endpoint& endpoint, bool fresh, UpstreamWay& way, bool waited) {
+  Admission& admission = upstream_->admission();
+  const bool limited = admission.limits().connections > 0;
+  if (limited && !waited && admission.has_waiters()) return false;
+  // With a PROXY header a connection speaks for one client, so none is taken that others have used.
+  const bool share = config_->proxy_protocol == 0 && !fresh;
+  channel_ = share ? UpstreamConnection::TakeIdle(endpoint, *this, way) : nullptr;
+  if (channel_ != nullptr || !limited) return true;
+  const auto take = [&] { return admission.TryTake(EndpointTable::Counter::kConnections, waited); };
+  way.counted = take() || (upstream_->CloseIdle() && take());
+  return way.counted;
+}
+
+void UpstreamCall::BeginAttempt(std::shared_ptr<Endpoint> endpoint, UpstreamWay way) {
   ++attempts_;
   status_ = 0;
   reported_ = false;
+  permit_.OnAttempt(context_.loop.now());
   Occupy(endpoint.get());
   timed_ = upstream_->WantsLatency();
   if (timed_) attempt_started_ = MonoNow();
   if (tried_.empty() || tried_.back() != endpoint) tried_.push_back(endpoint);
-  UpstreamWay way{.timeout = timeouts_.connect};
-  if (config_->tls_scheme) {
-    way.tls = exchange_.upstream_tls();
-    way.tls_name = TlsName(exchange_.RequestFor(*endpoint, *config_).host);
-  }
+  WatchHead();
   if (config_->http2) {
     if (http2_ == nullptr) http2_ = std::make_unique<Http2Channel>(context_, *this);
     channel_ = http2_.get();
@@ -93,13 +187,18 @@ void UpstreamCall::AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fre
     attempt_started_ = MonoNow();
     return;
   }
-  // With a PROXY header a connection speaks for one client, so none is taken that others have used.
-  const bool share = config_->proxy_protocol == 0 && !fresh;
-  channel_ = share ? UpstreamConnection::TakeIdle(*endpoint, *this, way) : nullptr;
   if (channel_ != nullptr) return SendRequest();
   attempt_started_ = MonoNow();
   way.preface = ProxyPreface();
   channel_ = &UpstreamConnection::Connect(context_, upstream_, endpoint, *this, std::move(way));
+}
+
+// The time of an attempt counts as soon as it is not the client's turn any more.
+void UpstreamCall::WatchHead() {
+  const Duration limit = config_->retry.per_try_timeout;
+  if (limit == Duration::zero() || !body_done_ || response_started_) return;
+  wait_ = Wait::kHead;
+  deadline_.Set(context_.loop.now() + limit);
 }
 
 // Counts this call at `endpoint`, and no longer where it was counted before.
@@ -172,6 +271,7 @@ void UpstreamCall::FinishBody(const HeaderList& trailers) {
   body_done_ = true;
   if (!trailers.empty()) trailers_ = trailers;
   if (connected_) channel_->FinishBody(trailers);
+  if (channel_ != nullptr) WatchHead();
 }
 
 void UpstreamCall::PauseResponse() {
@@ -184,21 +284,34 @@ void UpstreamCall::ResumeResponse() {
 
 void UpstreamCall::OnInformational(ResponseHead& head) {
   if (head.status == 101) {
-    response_started_ = true;
     status_ = head.status;
+    permit_.OnAttemptHead(head.status, head.fields, context_.loop.now());
+    OnHead();
   }
   exchange_.OnInformational(head);
 }
 
 void UpstreamCall::OnResponseHead(ResponseHead& head) {
-  response_started_ = true;
   if (timed_) {
     const MonoTime now = MonoNow();
     UpstreamState::ObserveLatency(*tried_.back(), now - attempt_started_, now);
   }
   status_ = head.status;
   if (IsFailure(*config_, status_)) Report({.status = status_});
+  permit_.OnAttemptHead(head.status, head.fields, context_.loop.now());
+  if (IsRetryStatus(head.status, config_->retry) &&
+      TryAgain(RetryCondition::kStatus, nullptr, false)) {
+    return;
+  }
+  OnHead();
   exchange_.OnResponseHead(head);
+}
+
+// This response it is.
+void UpstreamCall::OnHead() {
+  response_started_ = true;
+  StopWaiting();
+  permit_.OnCallHead(context_.loop.now());
 }
 
 void UpstreamCall::OnResponseData(std::string_view bytes) { exchange_.OnResponseData(bytes); }
@@ -213,6 +326,8 @@ void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   Report({.status = status_});
   connected_ = false;
   Occupy(nullptr);
+  permit_.OnEnd(trailers, context_.loop.now());
+  if (retries_ == 0) upstream_->admission().SaveRetry(config_->retry.budget_percent);
   std::exchange(channel_, nullptr)->Release(*config_);
   exchange_.OnResponseEnd(trailers);
 }
@@ -223,43 +338,14 @@ void UpstreamCall::EndTunnel() {
   Report({.status = status_});
   connected_ = false;
   Occupy(nullptr);
+  permit_.OnEnd(HeaderList(), context_.loop.now());
   std::exchange(channel_, nullptr)->Release(*config_);
 }
 
 void UpstreamCall::OnFailed(const Error& error) {
   const bool stale = connected_ && channel_ != nullptr && channel_->is_reused();
   channel_ = nullptr;
-  connected_ = false;
-  Occupy(nullptr);
-  const AttemptFacts facts{.method = exchange_.view().method(),
-                           .body_replayable = replayable_,
-                           .stale_connection = stale,
-                           .stale_retried = stale_retried_,
-                           .retries_left = retries_left_,
-                           .elapsed = context_.loop.now() - started_,
-                           .retry_timeout = config_->retry_timeout};
-  const RetryDecision decision =
-      response_started_ ? RetryDecision::kGiveUp : DecideRetry(error, facts);
-  // That a kept connection was given up says nothing against the endpoint.
-  if (!stale || error.retry == Retry::kNever) {
-    Report({.error = error.code});
-    const MonoTime now = MonoNow();
-    if (!response_started_) {
-      upstream_->ObserveFailure(*tried_.back(), now - attempt_started_, now);
-    }
-  }
-  Log(LogLevel::kDebug, "attempt failed",
-      {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"attempt", attempts_}});
-  if (decision == RetryDecision::kFreshConnection) {
-    stale_retried_ = true;
-    const std::shared_ptr<Endpoint> endpoint = tried_.back();
-    return AttemptOn(endpoint, true);
-  }
-  if (decision == RetryDecision::kOtherEndpoint) {
-    --retries_left_;
-    if (const auto endpoint = Pick()) return AttemptOn(endpoint, false);
-  }
-  exchange_.OnCallFailed(error);
+  OnAttemptFailed(error, stale);
 }
 
 void UpstreamCall::OnBlocked() {
@@ -272,21 +358,21 @@ void UpstreamCall::OnWritable() {
 }
 
 void UpstreamCall::End() {
-  ListNode<Waiter>::Unlink();
-  deadline_.Cancel();
-  Occupy(nullptr);
-  if (channel_ != nullptr) std::exchange(channel_, nullptr)->Abort();
+  StopWaiting();
+  permit_.Return(context_.loop.now());
+  DropAttempt();
 }
 
 void UpstreamCall::Reset() {
   End();
   upstream_.reset();
   config_ = nullptr;
+  next_.reset();
   tried_.clear();
   replay_.Clear();
   trailers_.Clear();
-  connect_time_ = {};
-  attempts_ = retries_left_ = 0;
+  connect_time_ = retry_after_ = {};
+  attempts_ = retries_ = retries_left_ = 0;
   connected_ = body_done_ = stale_retried_ = client_paused_ = response_started_ = false;
   replayable_ = true;
 }

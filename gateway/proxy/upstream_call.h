@@ -1,6 +1,11 @@
-// Getting one request answered by one upstream: picks an endpoint, takes or makes a connection,
-// sends, and tries again elsewhere where that is safe. Part of an Exchange, which it tells what
-// came back. Keeps a copy of a small request body for as long as another attempt is possible.
+// Getting one request answered by one upstream: asks whether it may, picks an endpoint, takes or
+// makes a connection, sends, and tries again elsewhere where that is safe. Part of an Exchange,
+// which it tells what came back. Keeps a copy of a small request body for as long as another
+// attempt is possible.
+//
+//   Start ─► [a place] ─► [a name] ─► pick ─► [a connection's place] ─► attempt ─► response
+//                                      ▲                                  │
+//                                      └─── [back-off] ◄── to be repeated ┘        [ ] may wait
 #pragma once
 
 #include <cstdint>
@@ -13,7 +18,9 @@
 #include "gateway/base/buffer.h"
 #include "gateway/http/message.h"
 #include "gateway/proxy/attempt_outcome.h"
+#include "gateway/proxy/call_permit.h"
 #include "gateway/proxy/proxy_context.h"
+#include "gateway/proxy/retry_policy.h"
 #include "gateway/proxy/upstream_channel.h"
 #include "gateway/proxy/upstream_state.h"
 
@@ -22,7 +29,9 @@ namespace sluice {
 class Stream;
 class Http2Channel;
 
-class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observer {
+class UpstreamCall final : public UpstreamState::Waiter,
+                           public PlaceWaiter,
+                           public Deadline::Observer {
  public:
   UpstreamCall(ProxyContext& context, Exchange& exchange);
   ~UpstreamCall();
@@ -42,6 +51,8 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void PauseResponse();
   void ResumeResponse();
 
+  // The exchange's own time limit has passed: ends the call as a failure of the upstream.
+  void Fail(const Error& error);
   // Ends the call: a finished connection goes back to the pool, an unfinished one is closed.
   void End();
   void Reset();  // ready for the next exchange; keeps memory
@@ -49,6 +60,8 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   const conf::UpstreamTimeouts& timeouts() const { return timeouts_; }
   uint32_t attempts() const { return attempts_; }
   Duration connect_time() const { return connect_time_; }
+  // After a failure with 503: when it may be worth coming again; zero: nobody knows.
+  Duration retry_after() const { return retry_after_; }
   const Endpoint* endpoint() const { return tried_.empty() ? nullptr : tried_.back().get(); }
 
   // From the connection.
@@ -64,14 +77,33 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   void OnBlocked();
   void OnWritable();
 
-  // From the upstream: a name was resolved; from the wheel: it was not, in time.
+  // What the call waits for, and that it has waited for too long.
   void OnEndpointsChanged() override;
+  bool OnPlaceFree() override;
   void OnDeadline() override;
 
  private:
+  using Endpoints = std::vector<std::shared_ptr<Endpoint>>;
+  enum class Wait : uint8_t { kNothing, kName, kRequestPlace, kConnectionPlace, kBackOff, kHead };
+
   void Attempt();
-  std::shared_ptr<Endpoint> Pick();
-  void AttemptOn(const std::shared_ptr<Endpoint>& endpoint, bool fresh);
+  void AttemptOn(std::shared_ptr<Endpoint> endpoint, bool fresh);
+  void BeginAttempt(std::shared_ptr<Endpoint> endpoint, UpstreamWay way);
+  UpstreamWay WayTo(const Endpoint& endpoint) const;
+  bool TakeConnection(Endpoint& endpoint, bool fresh, UpstreamWay& way, bool waited);
+  std::shared_ptr<Endpoint> Pick(Endpoints& excluded);
+  std::shared_ptr<Endpoint> PickAgain();
+  void WaitForPlace(Wait what);
+  void WatchHead();
+  void StopWaiting();
+  // After an attempt that ended in that way (`error`: null for a response) begins another one, if
+  // that is possible; otherwise changes nothing.
+  bool TryAgain(RetryCondition condition, const Error* error, bool stale);
+  bool TakeRetry(RetryCondition condition);
+  void DropAttempt();
+  void OnHead();
+  void OnAttemptFailed(const Error& error, bool stale);
+  void GiveUp(const Error& error);
   void SendRequest();
   void Occupy(Endpoint* endpoint);
   void Report(AttemptEnd end);
@@ -83,17 +115,22 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   const conf::UpstreamConfig* config_ = nullptr;
   conf::UpstreamTimeouts timeouts_;
   UpstreamChannel* channel_ = nullptr;
-  std::unique_ptr<Http2Channel> http2_;           // made at the first use
-  std::vector<std::shared_ptr<Endpoint>> tried_;  // the current one is last
-  Endpoint* occupied_ = nullptr;                  // of tried_: where this call is counted
-  Deadline deadline_;                             // waiting for a name
+  std::unique_ptr<Http2Channel> http2_;  // made at the first use
+  Endpoints tried_;                      // the current one is last
+  Endpoint* occupied_ = nullptr;         // of tried_: where this call is counted
+  CallPermit permit_;
+  std::shared_ptr<Endpoint> next_;  // of the attempt that waits
+  Wait wait_ = Wait::kNothing;
+  Deadline deadline_;  // of wait_
   Buffer replay_;
   HeaderList trailers_;
   MonoTime started_{};
   MonoTime attempt_started_{};
   bool timed_ = false;  // this attempt's latency is observed
   Duration connect_time_{};
+  Duration retry_after_{};
   uint32_t attempts_ = 0;
+  uint32_t retries_ = 0;
   uint32_t retries_left_ = 0;
   int status_ = 0;          // of this attempt's response
   bool reported_ = false;   // how this attempt ended
@@ -101,6 +138,7 @@ class UpstreamCall final : public UpstreamState::Waiter, public Deadline::Observ
   bool body_done_ = false;
   bool replayable_ = true;
   bool stale_retried_ = false;
+  bool next_is_fresh_ = false;
   bool client_paused_ = false;
   bool response_started_ = false;
 };

@@ -22,6 +22,7 @@ struct UpstreamWay {
   std::string preface{};  // a PROXY header that is sent before anything else; may be empty
   std::shared_ptr<const TlsClientContext> tls{};  // null: plain text
   std::string tls_name{};                         // who is expected there
+  bool counted = false;  // has a place among the upstream's connections, which it gives back
 
   // Another identity at the other end, or another one of ours, is another connection.
   bool IsSame(const UpstreamWay& other) const {

@@ -1,5 +1,6 @@
 #include "gateway/proxy/upstream_connection.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -295,13 +296,15 @@ void UpstreamConnection::Release(const conf::UpstreamConfig& config) {
   const bool keep = state_ == State::kBusy && request_sent_ && response_done_ && keep_alive_ &&
                     !blocked_ && stream_.is_open() && !endpoint_->retired && way_.preface.empty() &&
                     calls_ < config.keepalive_requests &&
-                    upstream_->idle_connections < config.keepalive_size;
+                    upstream_->idle_connections <
+                        std::min(config.keepalive_size, upstream_->admission().most_idle());
   if (!keep) return Close();
   state_ = State::kIdle;
   ++upstream_->idle_connections;
   endpoint_->idle.PushBack(*this);
   stream_.ResumeReading();
   deadline_.Set(context_.loop.now() + config.keepalive_idle);
+  upstream_->admission().OnFreed();
 }
 
 void UpstreamConnection::Abort() {
@@ -322,8 +325,17 @@ void UpstreamConnection::Close() {
   deadline_.Cancel();
   if (request_sent_ && response_done_) stream_.SendTlsEnd();
   stream_.Close();
+  FreePlace();
 }
 
-void UpstreamConnection::OnClosed() { context_.Reap(*this); }
+void UpstreamConnection::FreePlace() {
+  if (!std::exchange(way_.counted, false)) return;
+  upstream_->admission().Free(EndpointTable::Counter::kConnections);
+}
+
+void UpstreamConnection::OnClosed() {
+  FreePlace();  // also when it was closed by itself, behind a tunnel
+  context_.Reap(*this);
+}
 
 }  // namespace sluice

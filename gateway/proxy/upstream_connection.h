@@ -74,6 +74,7 @@ class UpstreamConnection final : public UpstreamChannel,
   void LeaveIdle();
   void OnUsable();
   void CloseAfterFlush();
+  void FreePlace();
   void Close();
   void FailCall(const Error& error);
   Error ConnectionLost(ErrorCode code, std::string_view detail) const;

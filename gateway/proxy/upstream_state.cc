@@ -27,14 +27,22 @@ Endpoint::~Endpoint() = default;
 
 UpstreamState::UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<EndpointTable> table,
                              const conf::UpstreamConfig& config, uint64_t seed)
-    : loop_(loop), resolver_(resolver), table_(std::move(table)), key_(config.key), picker_(seed) {
+    : loop_(loop),
+      resolver_(resolver),
+      table_(std::move(table)),
+      key_(config.key),
+      admission_(loop, table_, key_, seed),
+      picker_(seed) {
   Update(config);
 }
 
-UpstreamState::~UpstreamState() = default;
+UpstreamState::~UpstreamState() {
+  for (const auto& endpoint : endpoints_) endpoint->breaker = nullptr;
+}
 
 void UpstreamState::Update(const conf::UpstreamConfig& config) {
   checked_ = config.checks.has_value();
+  admission_.Update(config);
   std::vector<std::unique_ptr<Node>> previous = std::exchange(nodes_, {});
   for (const conf::NodeConfig& wanted : config.nodes) {
     const auto same = std::find_if(previous.begin(), previous.end(), [&](const auto& node) {
@@ -84,6 +92,7 @@ void UpstreamState::Rebuild() {
     endpoint->checked = checked_;
     endpoint->shared->weight = config.weight;
     endpoint->shared->priority = config.priority;
+    endpoint->breaker = admission_.endpoint_breaker();
     endpoints.push_back(std::move(endpoint));
   };
   for (const auto& node : nodes_) {
@@ -132,8 +141,39 @@ void UpstreamState::WakeWaiters() {
   while (Waiter* waiter = woken.PopFront()) waiter->OnEndpointsChanged();
 }
 
+uint64_t UpstreamState::CountActive() const {
+  uint64_t active = 0;
+  for (const auto& endpoint : endpoints_) {
+    active += endpoint->shared.count(EndpointTable::Counter::kActive);
+  }
+  return active;
+}
+
+std::optional<Duration> UpstreamState::CircuitDelay(MonoTime now) const {
+  std::optional<Duration> shortest;
+  for (const auto& endpoint : endpoints_) {
+    const balancer::Breaker* breaker = endpoint->breaker;
+    if (breaker == nullptr || breaker->MayAdmit(endpoint->shared->breaker, now)) continue;
+    const balancer::BreakerView view = breaker->Read(endpoint->shared->breaker, now);
+    const Duration delay = std::max<Duration>(view.time - now, milliseconds(1));
+    shortest = std::min(shortest.value_or(delay), delay);
+  }
+  return shortest;
+}
+
+bool UpstreamState::CloseIdle() {
+  for (const auto& endpoint : endpoints_) {
+    if (UpstreamConnection* longest = endpoint->idle.front()) {
+      longest->Abort();
+      return true;
+    }
+  }
+  return false;
+}
+
 void RetireEndpoint(Endpoint& endpoint) {
   endpoint.retired = true;
+  endpoint.breaker = nullptr;
   while (UpstreamConnection* connection = endpoint.idle.back()) connection->Abort();
   while (Http2Upstream* connection = endpoint.http2.front()) connection->Retire();
 }

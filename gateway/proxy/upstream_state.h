@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "gateway/base/intrusive_list.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/tls_context.h"
+#include "gateway/proxy/admission.h"
 #include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/picker.h"
 
@@ -41,7 +43,8 @@ struct Endpoint {
   IntrusiveList<UpstreamConnection, IdleTag> idle;  // most recently used last
   IntrusiveList<Http2Upstream, EndpointTag> http2;  // that take further calls
   TlsResumption sessions;
-  HeldRecord shared;  // what all workers know of it
+  HeldRecord shared;                           // what all workers know of it
+  const balancer::Breaker* breaker = nullptr;  // its upstream's, when that is for endpoints too
 };
 
 class UpstreamState {
@@ -83,6 +86,15 @@ class UpstreamState {
   bool hashes() const { return picker_.hashes(); }
   std::string& key_scratch() { return key_scratch_; }
 
+  // Breaker, limits and queue.
+  Admission& admission() { return admission_; }
+  // Requests under way at its endpoints, of the whole host.
+  uint64_t CountActive() const;
+  // How long until the first endpoint's breaker may let calls through; null: none is open.
+  std::optional<Duration> CircuitDelay(MonoTime now) const;
+  // Closes one idle connection of this worker; false: there is none.
+  bool CloseIdle();
+
   size_t endpoint_count() const { return endpoints_.size(); }
   std::span<const std::shared_ptr<Endpoint>> endpoints() const { return endpoints_; }
   // A name was never resolved yet: waiting makes sense.
@@ -103,6 +115,7 @@ class UpstreamState {
   Resolver* resolver_;
   std::shared_ptr<EndpointTable> table_;
   std::string key_;
+  Admission admission_;
   PickRule rule_;
   bool checked_ = false;  // the configuration has checks
   std::vector<std::unique_ptr<Node>> nodes_;

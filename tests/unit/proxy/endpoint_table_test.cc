@@ -1,5 +1,6 @@
 #include "gateway/proxy/endpoint_table.h"
 
+#include <atomic>
 #include <string>
 #include <thread>
 #include <vector>
@@ -145,6 +146,46 @@ TEST_F(EndpointTableTest, SurvivesProcessesThatAreKilledWhileTheyAcquire) {
 
 TEST_F(EndpointTableTest, RefusesMemoryOfAnotherSize) {
   EXPECT_FALSE(EndpointTable::Map(master_->memory(), kProcesses + 1, 0).has_value());
+}
+
+TEST_F(EndpointTableTest, ALimitIsExactHoweverManyAsk) {
+  constexpr uint32_t kLimit = 7;
+  const uint32_t id = *first_->Acquire("a", "x");
+  std::atomic<uint32_t> most = 0;
+  std::atomic<uint32_t> taken = 0;
+  const auto ask = [&](EndpointTable& table) {
+    for (int i = 0; i < 20'000; ++i) {
+      if (!table.TryAdd(Counter::kActive, id, kLimit)) continue;
+      const uint32_t now = ++taken;
+      uint32_t before = most;
+      while (now > before && !most.compare_exchange_weak(before, now)) {
+      }
+      if (i % 3 == 0) std::this_thread::yield();
+      --taken;
+      table.Remove(Counter::kActive, id);
+    }
+  };
+  // A column is one process's: one thread for each.
+  std::thread other([&] { ask(*second_); });
+  ask(*first_);
+  other.join();
+  EXPECT_LE(most, kLimit);
+  EXPECT_GE(most, 1u);
+  EXPECT_EQ(first_->count(Counter::kActive, id), 0u);
+  for (uint32_t i = 0; i < kLimit; ++i) {
+    EXPECT_TRUE((i % 2 == 0 ? first_ : second_)->TryAdd(Counter::kActive, id, kLimit));
+  }
+  EXPECT_FALSE(first_->TryAdd(Counter::kActive, id, kLimit));
+  master_->ClearColumn(1);
+  EXPECT_TRUE(first_->TryAdd(Counter::kActive, id, kLimit));
+}
+
+TEST(HeldRecordTest, ItsOwnCountsHaveLimitsToo) {
+  HeldRecord own;
+  EXPECT_TRUE(own.TryAdd(Counter::kPending, 1));
+  EXPECT_FALSE(own.TryAdd(Counter::kPending, 1));
+  own.Remove(Counter::kPending);
+  EXPECT_TRUE(own.TryAdd(Counter::kPending, 1));
 }
 
 }  // namespace

@@ -33,5 +33,11 @@ TEST(ErrorReplyTest, KeepsTheConnectionOnlyWhenTheRequestsEndIsKnown) {
   EXPECT_TRUE(ClosesConnection(ErrorCode::kBodyTooLarge));
 }
 
+TEST(ErrorReplyTest, RetryAfterIsInWholeSeconds) {
+  EXPECT_EQ(RetryAfter(Duration::zero()), "1");
+  EXPECT_EQ(RetryAfter(milliseconds(1)), "1");
+  EXPECT_EQ(RetryAfter(milliseconds(4001)), "5");
+}
+
 }  // namespace
 }  // namespace sluice

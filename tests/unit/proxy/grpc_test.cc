@@ -50,5 +50,15 @@ TEST(GrpcTest, MapsOurStatusCodes) {
   EXPECT_EQ(GrpcStatusOf(500), 2);
 }
 
+TEST(GrpcTest, KnowsTheStatusOfACode) {
+  EXPECT_EQ(HttpStatusOfGrpc(0), 200);
+  EXPECT_EQ(HttpStatusOfGrpc(2), 500);   // UNKNOWN
+  EXPECT_EQ(HttpStatusOfGrpc(5), 404);   // NOT_FOUND
+  EXPECT_EQ(HttpStatusOfGrpc(8), 429);   // RESOURCE_EXHAUSTED
+  EXPECT_EQ(HttpStatusOfGrpc(14), 503);  // UNAVAILABLE
+  EXPECT_EQ(HttpStatusOfGrpc(16), 401);  // UNAUTHENTICATED
+  EXPECT_EQ(HttpStatusOfGrpc(99), 500);
+}
+
 }  // namespace
 }  // namespace sluice

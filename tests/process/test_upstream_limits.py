@@ -1,0 +1,229 @@
+"""Limits of an upstream: exact on the whole host, with and without a queue."""
+# ctest: timeout=180
+
+import os
+import signal
+import threading
+
+import pytest
+
+from support.gateway import Gateway, upstream, wait_for
+from support.origin import OK, Origin
+from support.raw import RawClient
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LATE = {"pending": 1000, "pending_timeout": 3600}
+
+
+def config(*origins, **limits):
+    return {"routes": [{"id": "r", "uri": "/*", "upstream": upstream(
+        *(origin.port for origin in origins), retries=0, limits=limits)}]}
+
+
+class Counted:
+    """A script that counts the requests that are in it at one time. Held ones wait for `release`."""
+
+    def __init__(self, held=True):
+        self.now = self.most = self.all = 0
+        self.lock = threading.Condition()
+        self.held = held
+
+    def __call__(self, connection):
+        while True:
+            connection.read_request()
+            with self.lock:
+                self.now += 1
+                self.all += 1
+                self.most = max(self.most, self.now)
+                assert self.lock.wait_for(lambda: not self.held, 60)
+                self.now -= 1
+            connection.send(OK)
+
+    def release(self):
+        with self.lock:
+            self.held = False
+            self.lock.notify_all()
+
+
+def start(gateway, count):
+    return [RawClient(gateway.port).send(GET) for _ in range(count)]
+
+
+def is_overflow(response):
+    if response.status != 503:
+        return False
+    assert response.json()["reason"] == "upstream_overflow"
+    assert int(response.value("Retry-After")) >= 1
+    return True
+
+
+def statuses(clients):
+    answers = [client.read_response() for client in clients]
+    assert all(answer.status == 200 or is_overflow(answer) for answer in answers)
+    return [answer.status for answer in answers]
+
+
+@pytest.mark.parametrize("what", ["requests", "connections"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_limit_is_exact_and_the_rest_is_refused(what, workers):
+    script = Counted()
+    with Origin(script) as origin, Gateway(config(origin, **{what: 3}), workers=workers) as gateway:
+        clients = start(gateway, 40)
+        gateway.wait_for_access(37)
+        assert script.now == 3
+        script.release()
+        assert statuses(clients).count(200) == 3
+        for _ in range(5):  # the places are free again, whatever worker asks
+            with RawClient(gateway.port) as client:
+                wait_for(lambda: client.get().status == 200, "a place")
+        assert script.most == 3
+
+
+@pytest.mark.parametrize("what", ["requests", "connections"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_may_wait_is_served_in_the_end(what, workers):
+    script = Counted(held=False)
+    with Origin(script) as origin, Gateway(config(origin, **{what: 2}, **LATE), workers=workers) as gateway:
+        clients = start(gateway, 60)
+        assert statuses(clients) == [200] * 60
+    assert script.all == 60 and script.most <= 2
+
+
+def test_each_worker_has_its_share_while_others_have_more():
+    """One place, and both workers always have somebody who waits: none is forgotten."""
+    script = Counted(held=False)
+    with Origin(script) as origin, Gateway(config(origin, requests=1, **LATE), workers=2) as gateway:
+        clients = [RawClient(gateway.port) for _ in range(24)]
+        for _ in range(5):
+            for client in clients:
+                client.send(GET)
+            assert statuses(clients) == [200] * 24
+    assert script.most == 1
+
+
+def test_only_so_many_wait():
+    script = Counted()
+    with Origin(script) as origin:
+        with Gateway(config(origin, requests=1, pending=4, pending_timeout=3600), workers=2) as gateway:
+            clients = start(gateway, 20)
+            gateway.wait_for_access(15)
+            script.release()
+            assert statuses(clients).count(200) == 5
+    assert script.most == 1
+
+
+def test_nobody_waits_for_ever():
+    script = Counted()
+    with Origin(script) as origin:
+        with Gateway(config(origin, requests=1, pending=10, pending_timeout=0.2)) as gateway:
+            (first,) = start(gateway, 1)
+            origin_has_it = wait_for(lambda: script.now == 1, "the first request")
+            assert origin_has_it and statuses(start(gateway, 3)) == [503] * 3
+            script.release()
+            assert first.read_response().status == 200
+
+
+def test_clients_that_leave_while_they_wait_leave_the_queue():
+    script = Counted()
+    with Origin(script) as origin:
+        with Gateway(config(origin, requests=1, pending=2, pending_timeout=3600)) as gateway:
+            (first,) = start(gateway, 1)
+            wait_for(lambda: script.now == 1, "the first request")
+            for client in start(gateway, 2):
+                client.reset()
+            assert {record["status"] for record in gateway.wait_for_access(2)} == {499}
+            waiting = start(gateway, 2)  # the queue has room for both
+            script.release()
+            assert statuses([first, *waiting]) == [200] * 3
+    assert script.all == 3
+
+
+def test_a_client_that_leaves_frees_its_place():
+    script = Counted()
+    with Origin(script) as origin, Gateway(config(origin, requests=1, **LATE)) as gateway:
+        (first,) = start(gateway, 1)
+        wait_for(lambda: script.now == 1, "the first request")
+        (second,) = start(gateway, 1)
+        first.reset()
+        wait_for(lambda: script.all == 2, "the one that waited")
+        script.release()
+        assert second.read_response().status == 200
+
+
+def test_first_come_first_served():
+    script = Counted()
+    with Origin(script) as origin, Gateway(config(origin, requests=1, **LATE)) as gateway:
+        clients = []
+        for number in range(5):
+            client = RawClient(gateway.port).send(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+            # A refused path of the same client would be later than it: one after the other is enough.
+            clients.append(client)
+            with RawClient(gateway.port) as other:
+                assert other.request("TRACE").status == 405
+        wait_for(lambda: script.now == 1, "the first request")
+        script.release()
+        assert statuses(clients) == [200] * 5
+    assert [request.target for request in origin.requests] == [f"/{number}" for number in range(5)]
+
+
+def test_kept_connections_are_used_and_given_up_for_another_node():
+    """Two connections for three nodes: what is idle makes room."""
+    scripts = [Counted(held=False) for _ in range(3)]
+    with Origin(scripts[0]) as one, Origin(scripts[1]) as two, Origin(scripts[2]) as three:
+        with Gateway(config(one, two, three, connections=2)) as gateway, RawClient(gateway.port) as client:
+            for _ in range(12):
+                assert client.get().status == 200
+    assert [script.all for script in scripts] == [4, 4, 4]
+
+
+def test_one_node_needs_no_more_than_its_connections(origin):
+    with Gateway(config(origin, connections=2, **LATE)) as gateway:
+        assert statuses(start(gateway, 40)) == [200] * 40
+    assert len(origin.connections) <= 2
+
+
+def test_a_dead_worker_gives_its_places_back():
+    script = Counted()
+    with Origin(script) as origin, Gateway(config(origin, requests=1)) as gateway:
+        start(gateway, 1)
+        wait_for(lambda: script.now == 1, "the first request")
+        with RawClient(gateway.port) as client:
+            assert is_overflow(client.get())
+        gateway.may_lose_workers = True
+        (victim,) = gateway.worker_pids()
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: gateway.worker_pids() not in ([], [victim]), "a new worker")
+        script.release()
+        with RawClient(gateway.port) as client:
+            assert client.get().status == 200
+
+
+def test_a_reload_without_limits_lets_all_go_on():
+    script = Counted()
+    with Origin(script) as origin:
+        running = config(origin, requests=1, **LATE)
+        with Gateway(running) as gateway:
+            clients = start(gateway, 5)
+            wait_for(lambda: script.now == 1, "the first request")
+            del running["routes"][0]["upstream"]["limits"]
+            assert gateway.reload(running).returncode == 0
+            wait_for(lambda: script.now == 5, "those that waited")
+            script.release()
+            assert statuses(clients) == [200] * 5
+
+
+def test_a_request_body_waits_with_its_request():
+    script = Counted()
+    with Origin(script) as origin, Gateway(config(origin, requests=1, **LATE)) as gateway:
+        (first,) = start(gateway, 1)
+        wait_for(lambda: script.now == 1, "the first request")
+        body = b"x" * 3_000_000
+        with RawClient(gateway.port) as client:
+            sender = threading.Thread(target=client.send, args=(
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + body,))
+            sender.start()
+            script.release()
+            assert client.read_response().status == 200
+            sender.join()
+        assert first.read_response().status == 200
+    assert origin.requests[-1].body == body
