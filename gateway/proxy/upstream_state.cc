@@ -4,20 +4,12 @@
 #include <unordered_map>
 #include <utility>
 
-#include "gateway/net/resolved_name.h"
 #include "gateway/proxy/http2_upstream.h"
-#include "gateway/proxy/resolved_nodes.h"
 #include "gateway/proxy/upstream_connection.h"
 
 namespace sluice {
 
 bool IsNodeName(const conf::NodeConfig& node) { return !LiteralAddress(node); }
-
-struct UpstreamState::Node {
-  conf::NodeConfig config;
-  std::optional<SocketAddress> address;  // of an IP or UNIX node
-  std::unique_ptr<ResolvedName> name;    // of any other
-};
 
 Endpoint::Endpoint(std::shared_ptr<EndpointTable> table, std::string_view upstream,
                    const SocketAddress& where)
@@ -32,6 +24,7 @@ UpstreamState::UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<End
       table_(std::move(table)),
       key_(config.key),
       admission_(loop, table_, key_, seed),
+      nodes_(loop, [this] { OnNamesChanged(); }),
       picker_(seed) {
   Update(config);
 }
@@ -43,37 +36,13 @@ UpstreamState::~UpstreamState() {
 void UpstreamState::Update(const conf::UpstreamConfig& config) {
   checked_ = config.checks.has_value();
   admission_.Update(config);
-  std::vector<std::unique_ptr<Node>> previous = std::exchange(nodes_, {});
-  for (const conf::NodeConfig& wanted : config.nodes) {
-    const auto same = std::find_if(previous.begin(), previous.end(), [&](const auto& node) {
-      return node != nullptr && node->config.host == wanted.host &&
-             node->config.port == wanted.port;
-    });
-    std::unique_ptr<Node> node;
-    if (same != previous.end()) {
-      node = std::move(*same);
-    } else {
-      node = std::make_unique<Node>();
-    }
-    node->config = wanted;
-    if (node->name == nullptr && !node->address) Locate(*node);
-    nodes_.push_back(std::move(node));
-  }
+  nodes_.Update(config.nodes, resolver_);
   rule_ = {.type = config.balancer, .balance_factor = config.hash_balance_factor};
   Rebuild();
 }
 
-void UpstreamState::Locate(Node& node) {
-  node.address = LiteralAddress(node.config);
-  if (node.address || resolver_ == nullptr) return;
-  node.name = std::make_unique<ResolvedName>(loop_, *resolver_, node.config.host, [this] {
-    Rebuild();
-    WakeWaiters();
-  });
-}
-
 void UpstreamState::Retire() {
-  nodes_.clear();
+  nodes_.Update({}, nullptr);
   Rebuild();
 }
 
@@ -95,13 +64,7 @@ void UpstreamState::Rebuild() {
     endpoint->breaker = admission_.endpoint_breaker();
     endpoints.push_back(std::move(endpoint));
   };
-  for (const auto& node : nodes_) {
-    if (node->address) add(*node->address, node->config);
-    if (node->name == nullptr) continue;
-    for (const IpAddress& ip : node->name->addresses()) {
-      add(SocketAddress::FromIp(ip, node->config.port), node->config);
-    }
-  }
+  nodes_.ForEach(add);
   std::stable_sort(endpoints.begin(), endpoints.end(),
                    [](const auto& a, const auto& b) { return a->priority > b->priority; });
   picker_.Update(rule_, endpoints, loop_.now());
@@ -129,13 +92,8 @@ void UpstreamState::ObserveLatency(Endpoint& endpoint, Duration latency, MonoTim
   balancer::Ewma().Observe(endpoint.shared->ewma, latency, now);
 }
 
-bool UpstreamState::is_resolving() const {
-  return std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) {
-    return node->name != nullptr && node->name->addresses().empty() && !node->name->error();
-  });
-}
-
-void UpstreamState::WakeWaiters() {
+void UpstreamState::OnNamesChanged() {
+  Rebuild();
   IntrusiveList<Waiter> woken;
   while (Waiter* waiter = waiters_.PopFront()) woken.PushBack(*waiter);
   while (Waiter* waiter = woken.PopFront()) waiter->OnEndpointsChanged();

@@ -18,6 +18,7 @@
 #include "gateway/proxy/admission.h"
 #include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/picker.h"
+#include "gateway/proxy/resolved_nodes.h"
 
 namespace sluice {
 
@@ -98,18 +99,15 @@ class UpstreamState {
   size_t endpoint_count() const { return endpoints_.size(); }
   std::span<const std::shared_ptr<Endpoint>> endpoints() const { return endpoints_; }
   // A name was never resolved yet: waiting makes sense.
-  bool is_resolving() const;
+  bool is_resolving() const { return nodes_.is_resolving(); }
   void AddWaiter(Waiter& waiter) { waiters_.PushBack(waiter); }
 
   // Idle connections of all endpoints, against keepalive_pool.size.
   uint32_t idle_connections = 0;
 
  private:
-  struct Node;
-
-  void Locate(Node& node);
   void Rebuild();
-  void WakeWaiters();
+  void OnNamesChanged();
 
   Loop& loop_;
   Resolver* resolver_;
@@ -118,7 +116,7 @@ class UpstreamState {
   Admission admission_;
   PickRule rule_;
   bool checked_ = false;  // the configuration has checks
-  std::vector<std::unique_ptr<Node>> nodes_;
+  ResolvedNodes nodes_;
   std::vector<std::shared_ptr<Endpoint>> endpoints_;  // sorted by priority, highest first
   Picker picker_;
   std::string key_scratch_;
