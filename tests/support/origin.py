@@ -128,7 +128,10 @@ class Connection:
         self.socket.close()
 
     def finish_sending(self):
-        self.socket.shutdown(socket.SHUT_WR)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the other side has reset the connection
+            raise PeerClosed from None
 
     def reset(self):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
