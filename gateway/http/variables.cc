@@ -117,6 +117,25 @@ std::string NearNames(std::string_view name, const Names& names) {
   return "known are " + all + "arg_*, http_*, cookie_*, post_arg_*";
 }
 
+// Reads "$name" or "${name}" at the start of `rest`, which begins with '$', and removes it.
+Result<std::string_view> TakeVariableName(std::string_view& rest) {
+  const bool braced = rest.substr(1).starts_with('{');
+  std::string_view name = rest.substr(braced ? 2 : 1);
+  const auto* end = std::find_if_not(name.begin(), name.end(), IsNameChar);
+  name = name.substr(0, static_cast<size_t>(end - name.begin()));
+  rest.remove_prefix((braced ? 2 : 1) + name.size());
+  if (name.empty()) {
+    return GatewayError(ErrorCode::kInvalidConfig, "expected a variable's name after \"$\"");
+  }
+  if (!braced) return name;
+  if (!rest.starts_with('}')) {
+    return GatewayError(ErrorCode::kInvalidConfig,
+                        "expected \"}\" after \"${" + std::string(name) + "\"");
+  }
+  rest.remove_prefix(1);
+  return name;
+}
+
 }  // namespace
 
 Result<Variable> Variable::Make(std::string_view name) {
@@ -250,22 +269,24 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
   return {};
 }
 
-Result<std::string_view> TakeVariableName(std::string_view& rest) {
-  const bool braced = rest.substr(1).starts_with('{');
-  std::string_view name = rest.substr(braced ? 2 : 1);
-  const auto* end = std::find_if_not(name.begin(), name.end(), IsNameChar);
-  name = name.substr(0, static_cast<size_t>(end - name.begin()));
-  rest.remove_prefix((braced ? 2 : 1) + name.size());
-  if (name.empty()) {
-    return GatewayError(ErrorCode::kInvalidConfig, "expected a variable's name after \"$\"");
+Result<std::vector<TemplatePart>> SplitTemplate(std::string_view text) {
+  std::vector<TemplatePart> parts;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const size_t dollar = rest.find('$');
+    TemplatePart& part = parts.emplace_back();
+    part.literal = rest.substr(0, dollar);
+    if (dollar == std::string_view::npos) break;
+    rest.remove_prefix(dollar);
+    part.column = text.size() - rest.size() + 1;
+    const auto name = TakeVariableName(rest);
+    if (!name) {
+      return GatewayError(ErrorCode::kInvalidConfig,
+                          "column " + std::to_string(part.column) + ": " + name.error().detail);
+    }
+    part.variable = *name;
   }
-  if (!braced) return name;
-  if (!rest.starts_with('}')) {
-    return GatewayError(ErrorCode::kInvalidConfig,
-                        "expected \"}\" after \"${" + std::string(name) + "\"");
-  }
-  rest.remove_prefix(1);
-  return name;
+  return parts;
 }
 
 }  // namespace sluice

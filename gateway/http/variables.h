@@ -2,9 +2,11 @@
 // once and read many times: used by `vars` predicates, log templates, and later by limit keys.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "gateway/base/result.h"
 #include "gateway/http/request_view.h"
@@ -62,7 +64,14 @@ class Variable {
   std::string part_;  // of arg_, http_ (with '-'), cookie_, post_arg_
 };
 
-// Reads "$name" or "${name}" at the start of `rest`, which begins with '$', and removes it.
-Result<std::string_view> TakeVariableName(std::string_view& rest);
+// A piece of a text with variables: literal text and the "$name" or "${name}" that follows it.
+struct TemplatePart {
+  std::string_view literal;
+  std::string_view variable;  // its name; empty at the end of a text that ends with literal text
+  size_t column = 0;          // of its '$', from 1
+};
+
+// The pieces of `text`, which they are views of. An error says in which column what was expected.
+Result<std::vector<TemplatePart>> SplitTemplate(std::string_view text);
 
 }  // namespace sluice

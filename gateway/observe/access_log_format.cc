@@ -375,20 +375,16 @@ Result<std::vector<Piece>> CompileTemplate(std::string_view format) {
   if (format.find_first_of("\r\n") != std::string_view::npos) {
     return FormatError("expected a template of one line, got a line break in it");
   }
+  const auto parts = SplitTemplate(format);
+  if (!parts) return FormatError("access log format, " + parts.error().detail);
   std::vector<Piece> pieces;
-  std::string_view rest = format;
-  while (!rest.empty()) {
-    const size_t dollar = rest.find('$');
+  for (const TemplatePart& part : *parts) {
     Piece& piece = pieces.emplace_back();
-    piece.literal = rest.substr(0, dollar);
-    if (dollar == std::string_view::npos) break;
-    rest.remove_prefix(dollar);
-    const size_t column = format.size() - rest.size() + 1;
-    Result<std::string_view> name = TakeVariableName(rest);
-    Status bound = name ? Bind(piece, *name) : Status(std::move(name).error());
-    if (!bound) {
-      return FormatError("column " + std::to_string(column) +
-                         " of the access log format: " + bound.error().detail);
+    piece.literal = part.literal;
+    if (part.variable.empty()) break;
+    if (const Status bound = Bind(piece, part.variable); !bound) {
+      return FormatError("access log format, column " + std::to_string(part.column) + ": " +
+                         bound.error().detail);
     }
   }
   return pieces;

@@ -48,16 +48,13 @@ Result<HashKey> HashKey::Make(const conf::HashKeyConfig& config) {
 }
 
 Result<std::vector<HashKey::Piece>> HashKey::Compile(std::string_view text) {
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<TemplatePart> parts, SplitTemplate(text));
   std::vector<Piece> pieces;
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const size_t dollar = rest.find('$');
+  for (const TemplatePart& part : parts) {
     Piece& piece = pieces.emplace_back();
-    piece.literal = rest.substr(0, dollar);
-    if (dollar == std::string_view::npos) break;
-    rest.remove_prefix(dollar);
-    SLUICE_ASSIGN_OR_RETURN(const std::string_view name, TakeVariableName(rest));
-    SLUICE_ASSIGN_OR_RETURN(piece.variable, MakeVariable(name));
+    piece.literal = part.literal;
+    if (part.variable.empty()) break;
+    SLUICE_ASSIGN_OR_RETURN(piece.variable, MakeVariable(part.variable));
   }
   if (pieces.empty() || !pieces.front().variable) {
     return KeyError("expected $variables, such as $remote_addr$uri, got \"" + std::string(text) +

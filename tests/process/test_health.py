@@ -1,6 +1,7 @@
 """Active and passive checks: which nodes get requests, who asks them, and what survives."""
 # ctest: timeout=300
 
+import contextlib
 import os
 import signal
 import threading
@@ -83,6 +84,13 @@ def get(gateway):
         return client.get("/").status
 
 
+def assert_unused(gateway, origin):
+    before = origin.served
+    for _ in range(20):
+        assert get(gateway) == 200
+    assert origin.served == before
+
+
 def assert_avoided(gateway, origin):
     """Once the workers have looked again, nothing goes there."""
     def avoided():
@@ -91,10 +99,7 @@ def assert_avoided(gateway, origin):
             assert get(gateway) == 200
         return origin.served == before
     wait_for(avoided, "requests to go elsewhere")
-    before = origin.served
-    for _ in range(20):
-        assert get(gateway) == 200
-    assert origin.served == before
+    assert_unused(gateway, origin)
 
 
 def wait_until_used(gateway, origin):
@@ -108,6 +113,16 @@ def wait_until_used(gateway, origin):
 def pair():
     with CheckedOrigin() as good, CheckedOrigin() as other:
         yield good, other
+
+
+@contextlib.contextmanager
+def gateway_that_knows(pair):
+    """Two workers, where the second of the two origins has been found unhealthy, and still is."""
+    good, sick = pair
+    sick.health = 500
+    with Gateway(config(good.port, sick.port), workers=2) as gateway:
+        wait_until_down(gateway, sick)
+        yield gateway
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -398,17 +413,12 @@ def test_an_active_check_brings_back_what_a_passive_one_took_out(pair):
 
 
 def test_the_end_of_the_controller_changes_nothing(pair):
-    good, sick = pair
-    sick.health = 500
-    with Gateway(config(good.port, sick.port), workers=2) as gateway:
-        wait_until_down(gateway, sick)
+    _, sick = pair
+    with gateway_that_knows(pair) as gateway:
         assert_avoided(gateway, sick)
         first = gateway.controller_pid()
         os.kill(first, signal.SIGKILL)
-        before = sick.served
-        for _ in range(20):
-            assert get(gateway) == 200
-        assert sick.served == before
+        assert_unused(gateway, sick)
         wait_for(lambda: first not in (now := gateway.role_pids("controller")) and now, "another controller")
         sick.wait_for_probes(2)
         assert_avoided(gateway, sick)
@@ -420,20 +430,15 @@ def test_the_end_of_the_controller_changes_nothing(pair):
 
 
 def test_health_survives_the_workers(pair):
-    good, sick = pair
-    sick.health = 500
-    with Gateway(config(good.port, sick.port), workers=2) as gateway:
-        wait_until_down(gateway, sick)
+    _, sick = pair
+    with gateway_that_knows(pair) as gateway:
         gateway.may_lose_workers = True
         for pid in gateway.worker_pids():
             os.kill(pid, signal.SIGKILL)
         gone = set(gateway.first_workers)
         wait_for(lambda: len(set(gateway.worker_pids()) - gone) == 2, "other workers")
         wait_for_log(gateway, "node is unhealthy")
-        before = sick.served
-        for _ in range(20):
-            assert get(gateway) == 200
-        assert sick.served == before
+        assert_unused(gateway, sick)
 
 
 def test_a_reload_of_something_else_keeps_health(pair):
@@ -454,9 +459,7 @@ def test_a_reload_of_something_else_keeps_health(pair):
 
 def test_a_reload_without_checks_forgets_what_they_found(pair):
     good, sick = pair
-    sick.health = 500
-    with Gateway(config(good.port, sick.port), workers=2) as gateway:
-        wait_until_down(gateway, sick)
+    with gateway_that_knows(pair) as gateway:
         sick.requests.clear()
         assert gateway.reload({"routes": [route(good.port, sick.port)]}).returncode == 0
         wait_until_used(gateway, sick)

@@ -10,7 +10,7 @@ import pytest
 from support.gateway import Gateway, descendants, example, free_port, wait_for
 from support.h2_origin import H2Origin
 from support.load import Load
-from support.origin import OK, NginxOrigin, Origin, serve
+from support.origin import OK, NginxOrigin, Origin, drip, serve
 from support.raw import ConnectionEnded, RawClient
 
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nX-From: first\r\n\r\nbusy"
@@ -248,14 +248,7 @@ def test_an_attempt_that_takes_too_long_goes_to_the_next_node(origin):
 
 
 def test_the_time_of_an_attempt_ends_with_its_head():
-    def script(connection):
-        connection.read_request()
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-        for _ in range(4):
-            threading.Event().wait(0.15)  # the subject: more than the limit in all
-            connection.send(b"x")
-        connection.wait_for_close()
-    with Origin(script) as origin, Gateway(config(origin.port, retry={"per_try_timeout": 0.3})) as gateway:
+    with Origin(drip(4, 0.15)) as origin, Gateway(config(origin.port, retry={"per_try_timeout": 0.3})) as gateway:
         with RawClient(gateway.port) as client:
             assert client.get().body == b"xxxx"
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from support.gateway import Gateway, free_port, route, wait_for
-from support.origin import OK, Origin, once, serve
+from support.origin import OK, Origin, drip, once, serve
 from support.raw import ConnectionEnded, RawClient
 
 TIMEOUT = {"connect": 0.5, "send": 0.5, "read": 0.5}
@@ -224,15 +224,7 @@ def test_route_timeout_wins(origin):
 def test_slow_but_steady_response_does_not_time_out(stage):
     """The read timeout is between two reads, not for the whole."""
     gateway, origin = stage
-
-    def script(connection):
-        connection.read_request()
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
-        for _ in range(8):
-            threading.Event().wait(0.15)  # the subject: more than the timeout in all
-            connection.send(b"x")
-        connection.wait_for_close()
-    origin.script = script
+    origin.script = drip(8, 0.15)  # more than the timeout in all
     with RawClient(gateway.port) as client:
         assert client.get().body == b"x" * 8
 

@@ -165,6 +165,18 @@ def once(reply=OK, end="wait"):
     return script
 
 
+def drip(count, pause):
+    """A script that answers one request with a body of `count` bytes, a pause (seconds) before each."""
+    def script(connection):
+        connection.read_request()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count)
+        for _ in range(count):
+            threading.Event().wait(pause)  # what is tested: time passes
+            connection.send(b"x")
+        connection.wait_for_close()
+    return script
+
+
 class Origin:
     """Listens on 127.0.0.1 (or a UNIX path); each connection runs `script` in a thread."""
 

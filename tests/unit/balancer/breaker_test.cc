@@ -54,6 +54,14 @@ struct Circuit {
   uint64_t random = 0;  // in the ramp: admitted
 };
 
+// One that three failures have opened, some time ago.
+struct OpenCircuit : Circuit {
+  explicit OpenCircuit(nanoseconds since = 0s) : Circuit(Strict()) {
+    Calls(3, kBad);
+    now += since;
+  }
+};
+
 TEST(BreakerTest, StartsClosedAndAdmitsAll) {
   Circuit circuit;
   circuit.random = std::numeric_limits<uint64_t>::max();
@@ -153,9 +161,7 @@ TEST(BreakerTest, FullBucketsKeepTheirShares) {
 }
 
 TEST(BreakerTest, HalfOpenAdmitsAFewAndClosesWhenTheySucceed) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
-  circuit.now += 5s;
+  OpenCircuit circuit(5s);
   const BreakerPass first = circuit.Admit();
   EXPECT_EQ(first.kind, Kind::kProbe);
   EXPECT_EQ(circuit.phase(), BreakerPhase::kHalfOpen);
@@ -170,9 +176,7 @@ TEST(BreakerTest, HalfOpenAdmitsAFewAndClosesWhenTheySucceed) {
 }
 
 TEST(BreakerTest, AnIgnoredProbeGivesItsPlaceBack) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
-  circuit.now += 5s;
+  OpenCircuit circuit(5s);
   const BreakerPass first = circuit.Admit();
   circuit.Admit();
   EXPECT_EQ(circuit.Report(first, kIgnored), kNone);
@@ -182,10 +186,8 @@ TEST(BreakerTest, AnIgnoredProbeGivesItsPlaceBack) {
 
 TEST(BreakerTest, AFailedOrSlowProbeReopens) {
   for (const bool slow : {false, true}) {
-    Circuit circuit(Strict());
+    OpenCircuit circuit(5s);
     circuit.config.slow_percentage = 50;
-    circuit.Calls(3, kBad);
-    circuit.now += 5s;
     const BreakerPass first = circuit.Admit();
     const BreakerPass second = circuit.Admit();
     EXPECT_EQ(circuit.Report(first, slow ? kGood : kBad, slow ? 2s : 1ms), kReopened);
@@ -196,8 +198,7 @@ TEST(BreakerTest, AFailedOrSlowProbeReopens) {
 }
 
 TEST(BreakerTest, OpenTimeDoublesToTheCap) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
+  OpenCircuit circuit;
   for (const auto length : {5s, 10s, 20s, 40s, 80s, 160s, 300s, 300s, 300s}) {
     EXPECT_EQ(circuit.OpenFor(), length);
     circuit.now += length - 1ms;
@@ -208,8 +209,7 @@ TEST(BreakerTest, OpenTimeDoublesToTheCap) {
 }
 
 TEST(BreakerTest, OpenTimeHalvesForEachWindowSpentClosed) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
+  OpenCircuit circuit;
   for (int i = 0; i < 3; ++i) {
     circuit.now += circuit.OpenFor();
     circuit.Call(kBad);
@@ -228,9 +228,7 @@ TEST(BreakerTest, OpenTimeHalvesForEachWindowSpentClosed) {
 }
 
 TEST(BreakerTest, LostProbesAreSentAgain) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
-  circuit.now += 5s;
+  OpenCircuit circuit(5s);
   const BreakerPass lost = circuit.Admit();
   circuit.Admit();
   circuit.now += 30s - 1ms;
@@ -244,9 +242,7 @@ TEST(BreakerTest, LostProbesAreSentAgain) {
 }
 
 TEST(BreakerTest, TheRampAdmitsAGrowingShare) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
-  circuit.now += 5s;
+  OpenCircuit circuit(5s);
   circuit.Calls(2, kGood);
   const TimePoint closed = circuit.now;
   uint64_t seed = 5;
@@ -268,9 +264,7 @@ TEST(BreakerTest, TheRampAdmitsAGrowingShare) {
 }
 
 TEST(BreakerTest, FailuresInTheRampOpenAgain) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
-  circuit.now += 5s;
+  OpenCircuit circuit(5s);
   circuit.Calls(2, kGood);
   circuit.now += 1s;
   EXPECT_EQ(circuit.Calls(3, kBad), kOpened);
@@ -543,8 +537,7 @@ TEST(BreakerTest, MayAdmitForetellsAdmitAndChangesNothing) {
 }
 
 TEST(BreakerTest, MayAdmitLeavesTheRampToAdmit) {
-  Circuit circuit(Strict());
-  circuit.Calls(3, kBad);
+  OpenCircuit circuit;
   circuit.now += circuit.OpenFor();
   EXPECT_EQ(circuit.Calls(2, kGood), kClosed);
   circuit.random = std::numeric_limits<uint64_t>::max();

@@ -12,30 +12,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/balancer/endpoint_set.h"
+
 namespace sluice::balancer {
 namespace {
 
-struct LeastConn {
-  explicit LeastConn(std::vector<uint32_t> weights, bool with_rotation = true)
-      : states(weights.size()), in_flight(weights.size()) {
+struct LeastConn : EndpointSet {
+  explicit LeastConn(const std::vector<uint32_t>& weights, bool with_rotation = true)
+      : EndpointSet(weights) {
     if (with_rotation) rotation = Rotation::Build(weights);
-    for (const uint32_t weight : weights) endpoints.push_back({weight, true});
   }
 
   std::optional<size_t> Pick() {
     return PickLeastConn(endpoints, in_flight, {rotation, states, cursor});
   }
 
-  std::vector<int64_t> Counts(int64_t picks) {
-    std::vector<int64_t> counts(endpoints.size());
-    for (int64_t i = 0; i < picks; ++i) ++counts.at(Pick().value());
-    return counts;
-  }
-
   Rotation rotation;
-  std::vector<EndpointView> endpoints;
-  std::vector<RoundRobinState> states;
-  std::vector<uint32_t> in_flight;
   uint64_t cursor = 0;
 };
 
@@ -75,10 +67,10 @@ TEST(LeastConnTest, NeverPicksWeightZeroOrIneligible) {
 TEST(LeastConnTest, TiesTakeTurnsByWeight) {
   for (const bool with_rotation : {true, false}) {
     LeastConn set({5, 1, 1, 3, 7}, with_rotation);
-    EXPECT_THAT(set.Counts(1700), testing::ElementsAre(500, 100, 100, 300, 700));
+    EXPECT_THAT(CountPicks(set, 1700), testing::ElementsAre(500, 100, 100, 300, 700));
     // The same fraction everywhere but at the last, which is busier.
     set.in_flight = {10, 2, 2, 6, 15};
-    const std::vector<int64_t> counts = set.Counts(1000);
+    const std::vector<int64_t> counts = CountPicks(set, 1000);
     EXPECT_NEAR(static_cast<double>(counts[0]), 500, 3);
     EXPECT_NEAR(static_cast<double>(counts[1]), 100, 3);
     EXPECT_NEAR(static_cast<double>(counts[3]), 300, 3);
@@ -90,7 +82,7 @@ TEST(LeastConnTest, FewTiedAmongManyTakeTurns) {
   LeastConn set(std::vector<uint32_t>(101, 1));
   for (uint32_t& count : set.in_flight) count = 5;
   set.in_flight[17] = set.in_flight[60] = set.in_flight[100] = 4;
-  const std::vector<int64_t> counts = set.Counts(3000);
+  const std::vector<int64_t> counts = CountPicks(set, 3000);
   for (const size_t i : {17, 60, 100}) EXPECT_NEAR(static_cast<double>(counts[i]), 1000, 110);
   EXPECT_EQ(counts[17] + counts[60] + counts[100], 3000);
 }
@@ -129,7 +121,7 @@ TEST(LeastConnTest, LoweredWeightDoesNotStarve) {
   LeastConn set({1U << 30, 1U << 30}, false);
   for (int i = 0; i < 3; ++i) set.Pick();
   set.endpoints = {{1, true}, {1, true}};
-  const std::vector<int64_t> counts = set.Counts(40);
+  const std::vector<int64_t> counts = CountPicks(set, 40);
   EXPECT_LE(std::abs(counts[0] - counts[1]), 8);
 }
 

@@ -5,28 +5,20 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/balancer/endpoint_set.h"
+
 namespace sluice::balancer {
 namespace {
 
-struct RandomTwo {
-  explicit RandomTwo(std::vector<uint32_t> weights)
-      : draw(WeightedDraw::Build(weights)), in_flight(weights.size()) {
-    for (const uint32_t weight : weights) endpoints.push_back({weight, true});
-  }
+struct RandomTwo : EndpointSet {
+  explicit RandomTwo(const std::vector<uint32_t>& weights)
+      : EndpointSet(weights), draw(WeightedDraw::Build(weights)) {}
 
   std::optional<size_t> Pick() {
     return PickRandomTwo(draw, endpoints, random, [&](size_t i) { return in_flight[i]; });
   }
 
-  std::vector<int> Counts(int picks) {
-    std::vector<int> counts(endpoints.size());
-    for (int i = 0; i < picks; ++i) ++counts.at(Pick().value());
-    return counts;
-  }
-
   WeightedDraw draw;
-  std::vector<EndpointView> endpoints;
-  std::vector<uint32_t> in_flight;
   uint64_t random = 7;
 };
 
@@ -49,7 +41,7 @@ TEST(RandomTwoTest, NeverPicksIneligibleOrDraining) {
   RandomTwo set({1, 5, 5, 2});
   set.endpoints[1].eligible = false;
   set.endpoints[2].weight = 0;
-  const std::vector<int> counts = set.Counts(10'000);
+  const std::vector<int64_t> counts = CountPicks(set, 10'000);
   EXPECT_EQ(counts[1] + counts[2], 0);
   EXPECT_GT(std::min(counts[0], counts[3]), 1000);
 }
@@ -57,14 +49,14 @@ TEST(RandomTwoTest, NeverPicksIneligibleOrDraining) {
 TEST(RandomTwoTest, FollowsAListOfAnotherLength) {
   RandomTwo set({1, 1, 1});
   set.endpoints.resize(2);
-  EXPECT_GT(std::min(set.Counts(1000)[0], set.Counts(1000)[1]), 300);
+  EXPECT_GT(std::min(CountPicks(set, 1000)[0], CountPicks(set, 1000)[1]), 300);
 }
 
 // Chi-square of the first draw against the weights; 99.9 % quantile for 9 degrees: 27.9.
 TEST(RandomTwoTest, DrawsInProportionToTheWeights) {
   const std::vector<uint32_t> weights = {1, 2, 3, 4, 5, 10, 20, 25, 30, 100};
   RandomTwo set(weights);
-  std::vector<int> counts(weights.size());
+  std::vector<int64_t> counts(weights.size());
   constexpr int kDraws = 200'000;
   for (int i = 0; i < kDraws; ++i) ++counts[set.draw.DrawTwo(set.endpoints, set.random)->first];
   double chi_square = 0;
@@ -78,10 +70,10 @@ TEST(RandomTwoTest, DrawsInProportionToTheWeights) {
 TEST(RandomTwoTest, TakesTheLessLoadedForItsWeight) {
   RandomTwo set({1, 1});
   set.in_flight = {5, 4};
-  EXPECT_LT(set.Counts(1000)[0], 10) << "only when one was drawn 20 times";
+  EXPECT_LT(CountPicks(set, 1000)[0], 10) << "only when one was drawn 20 times";
   RandomTwo weighted({1, 3});
   weighted.in_flight = {2, 5};
-  EXPECT_LT(weighted.Counts(1000)[0], 20);
+  EXPECT_LT(CountPicks(weighted, 1000)[0], 20);
 }
 
 TEST(RandomTwoTest, TheTwoDiffer) {

@@ -10,26 +10,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/balancer/endpoint_set.h"
+
 namespace sluice::balancer {
 namespace {
 
-struct Turns {
-  explicit Turns(std::vector<uint32_t> weights)
-      : rotation(Rotation::Build(weights)), states(weights.size()) {
-    for (const uint32_t weight : weights) endpoints.push_back({weight, true});
-  }
+struct Turns : EndpointSet {
+  explicit Turns(const std::vector<uint32_t>& weights)
+      : EndpointSet(weights), rotation(Rotation::Build(weights)) {}
 
   std::optional<size_t> Pick() { return rotation.Pick(endpoints, states, cursor); }
 
-  std::vector<int64_t> Counts(int64_t picks) {
-    std::vector<int64_t> counts(endpoints.size());
-    for (int64_t i = 0; i < picks; ++i) ++counts.at(Pick().value());
-    return counts;
-  }
-
   Rotation rotation;
-  std::vector<EndpointView> endpoints;
-  std::vector<RoundRobinState> states;
   uint64_t cursor = 0;
 };
 
@@ -57,9 +49,9 @@ TEST(RotationTest, EqualsTheScanForAnyWeights) {
 TEST(RotationTest, SharesTheTurnsOfTheAbsent) {
   Turns turns({3, 2, 1, 4});
   turns.endpoints[3].eligible = false;
-  EXPECT_THAT(turns.Counts(6000), testing::ElementsAre(3000, 2000, 1000, 0));
+  EXPECT_THAT(CountPicks(turns, 6000), testing::ElementsAre(3000, 2000, 1000, 0));
   turns.endpoints[3].eligible = true;
-  const std::vector<int64_t> counts = turns.Counts(100);
+  const std::vector<int64_t> counts = CountPicks(turns, 100);
   EXPECT_LE(std::abs(counts[3] - 40), 1) << "not flooded when it returns";
 }
 
@@ -74,7 +66,7 @@ TEST(RotationTest, PicksNothingWhenNoneIsEligible) {
 TEST(RotationTest, LongTurnsAreScanned) {
   Turns turns({1'000'003, 1'000'000});
   EXPECT_EQ(turns.rotation.length(), 0U);
-  const std::vector<int64_t> counts = turns.Counts(1000);
+  const std::vector<int64_t> counts = CountPicks(turns, 1000);
   EXPECT_EQ(counts[0], 500);
   std::vector<uint32_t> many(2000, 3);
   many[0] = 4;
@@ -89,7 +81,8 @@ TEST(RotationTest, SurvivesTablesOfOtherSets) {
   EXPECT_EQ(turns.Pick(), 0U) << "a cursor of a longer turn";
   turns.endpoints.resize(2);
   turns.states.resize(2);
-  EXPECT_THAT(turns.Counts(10), testing::ElementsAre(5, 5)) << "fewer endpoints than the table has";
+  EXPECT_THAT(CountPicks(turns, 10), testing::ElementsAre(5, 5))
+      << "fewer endpoints than the table has";
 }
 
 TEST(RotationTest, WorkersStartApart) {

@@ -11,16 +11,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/balancer/endpoint_set.h"
+
 namespace sluice::balancer {
 namespace {
 
 using testing::ElementsAre;
 
 // A set of endpoints with its rotation.
-struct Rotation {
-  explicit Rotation(std::vector<uint32_t> weights) : states(weights.size()) {
-    for (const uint32_t weight : weights) endpoints.push_back({weight, true});
-  }
+struct Rotation : EndpointSet {
+  explicit Rotation(const std::vector<uint32_t>& weights) : EndpointSet(weights) {}
 
   std::optional<size_t> Pick() { return PickRoundRobin(endpoints, states); }
 
@@ -32,15 +32,6 @@ struct Rotation {
     }
     return out;
   }
-
-  std::vector<int64_t> Counts(int64_t picks) {
-    std::vector<int64_t> counts(endpoints.size());
-    for (int64_t i = 0; i < picks; ++i) ++counts.at(Pick().value());
-    return counts;
-  }
-
-  std::vector<EndpointView> endpoints;
-  std::vector<RoundRobinState> states;
 };
 
 TEST(RoundRobinTest, FollowsTheSmoothSequence) {
@@ -69,7 +60,7 @@ TEST(RoundRobinTest, NeverPicksWeightZero) {
 TEST(RoundRobinTest, SkipsIneligibleAndSharesItsPicks) {
   Rotation rotation({3, 2, 1});
   rotation.endpoints[0].eligible = false;
-  EXPECT_THAT(rotation.Counts(300), ElementsAre(0, 200, 100));
+  EXPECT_THAT(CountPicks(rotation, 300), ElementsAre(0, 200, 100));
 }
 
 TEST(RoundRobinTest, ReturningEndpointIsNotFlooded) {
@@ -78,7 +69,7 @@ TEST(RoundRobinTest, ReturningEndpointIsNotFlooded) {
   rotation.endpoints[0].eligible = false;
   rotation.Picks(1000);
   rotation.endpoints[0].eligible = true;
-  const std::vector<int64_t> counts = rotation.Counts(30);
+  const std::vector<int64_t> counts = CountPicks(rotation, 30);
   EXPECT_LE(std::abs(counts[0] - 10), 1);
 }
 
@@ -91,7 +82,7 @@ TEST(RoundRobinTest, EachGetsExactlyItsWeightInATurn) {
     const int64_t total = std::accumulate(weights.begin(), weights.end(), int64_t{0});
     Rotation rotation(weights);
     for (int turn = 0; turn < 3; ++turn) {
-      EXPECT_EQ(rotation.Counts(total), std::vector<int64_t>(weights.begin(), weights.end()));
+      EXPECT_EQ(CountPicks(rotation, total), std::vector<int64_t>(weights.begin(), weights.end()));
       for (const RoundRobinState& state : rotation.states) EXPECT_EQ(state.current, 0);
     }
   }
@@ -119,7 +110,7 @@ TEST(RoundRobinTest, StaysNearTheShareAtEveryStep) {
 TEST(RoundRobinTest, LargestWeightsDoNotOverflow) {
   constexpr uint32_t kHuge = std::numeric_limits<uint32_t>::max();
   Rotation rotation(std::vector<uint32_t>(1000, kHuge));
-  EXPECT_EQ(rotation.Counts(10'000), std::vector<int64_t>(1000, 10));
+  EXPECT_EQ(CountPicks(rotation, 10'000), std::vector<int64_t>(1000, 10));
 
   Rotation mixed({uint32_t{1} << 31, 1});
   EXPECT_EQ(mixed.Picks(1000), std::string(1000, 'A'));
@@ -129,7 +120,7 @@ TEST(RoundRobinTest, LoweredWeightDoesNotStarve) {
   Rotation rotation({uint32_t{1} << 31, uint32_t{1} << 31});
   rotation.Picks(1);
   rotation.endpoints = {{1, true}, {1, true}};
-  const std::vector<int64_t> counts = rotation.Counts(20);
+  const std::vector<int64_t> counts = CountPicks(rotation, 20);
   EXPECT_LE(std::abs(counts[0] - counts[1]), 4);
 }
 
@@ -148,7 +139,7 @@ TEST(RoundRobinTest, SettlesAfterAnyChangeInBetween) {
       EXPECT_GT(rotation.endpoints[*picked].weight, 0U);
     }
     for (EndpointView& endpoint : rotation.endpoints) endpoint = {1, true};
-    const std::vector<int64_t> counts = rotation.Counts(600);
+    const std::vector<int64_t> counts = CountPicks(rotation, 600);
     for (const int64_t count : counts) ASSERT_LE(std::abs(count - 100), 5);
   }
 }
@@ -167,7 +158,7 @@ TEST(RoundRobinTest, StartPhaseKeepsProportions) {
   for (uint64_t seed = 0; seed < 64; ++seed) {
     Rotation rotation({5, 1, 1});
     StartPhase(rotation.endpoints, rotation.states, seed);
-    const std::vector<int64_t> counts = rotation.Counts(700);
+    const std::vector<int64_t> counts = CountPicks(rotation, 700);
     EXPECT_NEAR(static_cast<double>(counts[0]), 500, 2) << seed;
     EXPECT_NEAR(static_cast<double>(counts[1]), 100, 2) << seed;
   }

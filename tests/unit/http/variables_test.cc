@@ -1,5 +1,8 @@
 #include "gateway/http/variables.h"
 
+#include <string>
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +11,7 @@
 namespace sluice {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // The value of a variable; "(absent)" for none.
@@ -137,6 +141,31 @@ TEST(VariableTest, AnUnknownNameIsAnErrorWithNearNames) {
   EXPECT_THAT(Read("whatever", request.view), HasSubstr("known are uri, "));
   EXPECT_THAT(Read("arg_", request.view), HasSubstr("unknown variable \"arg_\""));
   EXPECT_THAT(Read("", request.view), HasSubstr("unknown variable"));
+}
+
+// "literal|name@column" for each part.
+std::vector<std::string> Parts(std::string_view text) {
+  const auto parts = SplitTemplate(text);
+  if (!parts) return {"(error) " + parts.error().detail};
+  std::vector<std::string> out;
+  for (const TemplatePart& part : *parts) {
+    out.push_back(std::string(part.literal) + "|" + std::string(part.variable) + "@" +
+                  std::to_string(part.column));
+  }
+  return out;
+}
+
+TEST(SplitTemplateTest, CutsAtEachVariable) {
+  EXPECT_THAT(Parts(""), testing::IsEmpty());
+  EXPECT_THAT(Parts("text"), ElementsAre("text|@0"));
+  EXPECT_THAT(Parts("$uri"), ElementsAre("|uri@1"));
+  EXPECT_THAT(Parts("a $uri${host}b"), ElementsAre("a |uri@3", "|host@7", "b|@0"));
+}
+
+TEST(SplitTemplateTest, SaysWhereANameIsMissing) {
+  EXPECT_THAT(Parts("$uri $"), ElementsAre(HasSubstr("column 6: expected a variable's name")));
+  EXPECT_THAT(Parts("x${uri"), ElementsAre(HasSubstr("column 2: expected \"}\" after \"${uri\"")));
+  EXPECT_THAT(Parts("${}"), ElementsAre(HasSubstr("column 1: expected a variable's name")));
 }
 
 }  // namespace
