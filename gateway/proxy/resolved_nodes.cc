@@ -1,20 +1,33 @@
 #include "gateway/proxy/resolved_nodes.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "gateway/net/resolver.h"
 
 namespace sluice {
+namespace {
+
+std::string IdentityOf(const conf::NodeConfig& node) {
+  return node.host + ":" + std::to_string(node.port);
+}
+
+}  // namespace
 
 void ResolvedNodes::Update(std::span<const conf::NodeConfig> nodes, Resolver* resolver) {
-  std::vector<Node> previous = std::exchange(nodes_, {});
+  // There may be many thousands: found by a hash. A node that is listed twice is known twice.
+  std::unordered_multimap<std::string, Node> previous;
+  for (Node& node : std::exchange(nodes_, {})) {
+    std::string identity = IdentityOf(node.config);
+    previous.emplace(std::move(identity), std::move(node));
+  }
+  nodes_.reserve(nodes.size());
   for (const conf::NodeConfig& wanted : nodes) {
-    const auto same = std::find_if(previous.begin(), previous.end(), [&](const Node& node) {
-      return node.config.host == wanted.host && node.config.port == wanted.port;
-    });
     Node node;
-    if (same != previous.end()) node = std::exchange(*same, {});
+    if (const auto same = previous.find(IdentityOf(wanted)); same != previous.end()) {
+      node = std::move(previous.extract(same).mapped());
+    }
     node.config = wanted;
     if (node.name == nullptr) node.address = LiteralAddress(wanted);
     if (node.name == nullptr && !node.address && resolver != nullptr) {
