@@ -9,11 +9,12 @@
 
 #include "gateway/proxy/picker.h"
 #include "gateway/proxy/upstream_state.h"
+#include "tests/unit/proxy/plan_of.h"
 
 namespace sluice {
 namespace {
 
-using Type = PickRule::Type;
+using Type = UpstreamPlan::Type;
 using Counter = EndpointTable::Counter;
 
 constexpr uint32_t kProcesses = 2;
@@ -30,8 +31,9 @@ struct Worker {
     for (size_t i = 0; i < count; ++i) {
       const auto address = SocketAddress::Make("10.0.0.1:" + std::to_string(1000 + i)).value();
       endpoints.push_back(std::make_shared<Endpoint>(table, "upstream", address));
+      endpoints.back()->shared->weight = 1;
     }
-    picker.Update({.type = type}, endpoints, now);
+    picker.Update({}, PlanOf(type, endpoints), endpoints, now);
   }
 
   std::shared_ptr<EndpointTable> table;
@@ -70,6 +72,44 @@ SLUICE_PICKS(chash, kChash);
 SLUICE_PICKS(maglev, kMaglev);
 SLUICE_PICKS(ewma, kEwma);
 SLUICE_PICKS(random, kRandom);
+
+// What a list of 1,000 nodes costs of which one is another than before: the plan, on a pool thread,
+// and taking it over, on the loop.
+struct Change {
+  explicit Change(Type type) : worker(0, type, 1000), lists{worker.endpoints, worker.endpoints} {
+    const auto address = SocketAddress::Make("10.0.0.2:1").value();
+    lists[1][500] = std::make_shared<Endpoint>(worker.table, "upstream", address);
+    lists[1][500]->shared->weight = 1;
+    for (size_t i = 0; i < 2; ++i) plans[i] = PlanOf(type, lists[i]);
+  }
+
+  Worker worker;
+  std::vector<std::shared_ptr<Endpoint>> lists[2];
+  std::shared_ptr<const UpstreamPlan> plans[2];
+};
+
+void BM_Plan(benchmark::State& state, Type type) {
+  const Change change(type);
+  for (auto _ : state) benchmark::DoNotOptimize(PlanOf(type, change.lists[1]));
+}
+
+void BM_TakePlan(benchmark::State& state, Type type) {
+  Change change(type);
+  size_t next = 0;
+  for (auto _ : state) {
+    ++next;
+    change.worker.picker.Update({}, change.plans[next % 2], change.lists[next % 2],
+                                change.worker.now);
+  }
+}
+
+#define SLUICE_CHANGES(name, type)                                             \
+  BENCHMARK_CAPTURE(BM_Plan, name, Type::type)->Unit(benchmark::kMicrosecond); \
+  BENCHMARK_CAPTURE(BM_TakePlan, name, Type::type)->Unit(benchmark::kMicrosecond)
+
+SLUICE_CHANGES(roundrobin, kRoundRobin);
+SLUICE_CHANGES(chash, kChash);
+SLUICE_CHANGES(maglev, kMaglev);
 
 }  // namespace
 }  // namespace sluice

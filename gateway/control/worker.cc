@@ -34,9 +34,8 @@ class Worker final : public IpcChannel::Observer {
     bool first = false;  // the one to start with
     bool committed = false;
     UniqueFd document;
-    std::shared_ptr<const Snapshot> snapshot;
-    std::shared_ptr<const TlsResources> tls;
-    std::shared_ptr<const TlsResources> previous_tls;
+    ProxyServer::Revision built;     // with a snapshot when that succeeded
+    ProxyServer::Revision previous;  // from which is taken what has not changed
     std::shared_ptr<const TicketKeys> ticket_keys;
     std::string error;
   };
@@ -65,8 +64,7 @@ class Worker final : public IpcChannel::Observer {
   std::unique_ptr<IpcChannel> channel_;
   std::unique_ptr<ProxyServer> server_;
   std::shared_ptr<Pending> pending_;
-  std::shared_ptr<const Snapshot> current_;
-  std::shared_ptr<const TlsResources> current_tls_;
+  ProxyServer::Revision current_;
   std::shared_ptr<const TicketKeys> ticket_keys_;
   uint32_t index_ = 0;
   UniqueFd access_log_;  // waits for the first snapshot, which names the format
@@ -187,7 +185,7 @@ Status Worker::OnLogs(IpcMessage& message) {
 }
 
 Status Worker::SetAccessLog(UniqueFd fd) {
-  if (current_ == nullptr) {
+  if (current_.snapshot == nullptr) {
     access_log_ = std::move(fd);
   } else if (!fd) {
     server_->SetAccessLog(nullptr);
@@ -195,7 +193,7 @@ Status Worker::SetAccessLog(UniqueFd fd) {
     server_->access_log()->Reopen(fd.Release());
   } else {
     SLUICE_ASSIGN_OR_RETURN(auto format,
-                            AccessLogFormat::Make(current_->gateway().access_log.format));
+                            AccessLogFormat::Make(current_.snapshot->gateway().access_log.format));
     server_->SetAccessLog(std::make_unique<AccessLog>(fd.Release(), std::move(format)));
   }
   return {};
@@ -209,7 +207,7 @@ void Worker::Build(uint64_t revision, UniqueFd document, bool first) {
   pending->first = first;
   pending->committed = first;
   pending->document = std::move(document);
-  pending->previous_tls = current_tls_;
+  pending->previous = current_;
   pending->ticket_keys = ticket_keys_;
   pending_ = pending;
   // Only a build that is still wanted finds its way back: this object dies before the loop does.
@@ -234,19 +232,22 @@ void Worker::BuildSnapshot(Pending& pending) {
   conf::Diagnostics diagnostics;
   auto config = conf::DecodeDocument(*text, diagnostics);
   text->clear();
+  ProxyServer::Revision& built = pending.built;
   if (config != nullptr) {
-    pending.tls =
-        TlsResources::Make(*config, pending.ticket_keys, pending.previous_tls.get(), diagnostics);
-    if (pending.tls != nullptr) {
-      pending.snapshot = Snapshot::Make(std::move(config), pending.revision, diagnostics);
+    built.tls =
+        TlsResources::Make(*config, pending.ticket_keys, pending.previous.tls.get(), diagnostics);
+    if (built.tls != nullptr) {
+      built.plans = UpstreamPlans::Make(*config, pending.previous.plans.get());
+      built.snapshot = Snapshot::Make(std::move(config), pending.revision, diagnostics);
     }
   }
-  if (pending.snapshot == nullptr) pending.error = diagnostics.ToText();
+  pending.previous = {};
+  if (built.snapshot == nullptr) pending.error = diagnostics.ToText();
 }
 
 void Worker::OnBuilt(const std::shared_ptr<Pending>& built) {
   if (built != pending_ || ended_) return;
-  if (built->snapshot == nullptr) {
+  if (built->built.snapshot == nullptr) {
     pending_.reset();
     if (built->committed) {
       Log(LogLevel::kError, "the committed revision cannot be built",
@@ -270,28 +271,27 @@ Status Worker::OnCommit(const IpcMessage& message) {
                         "revision " + std::to_string(revision) + " was not prepared here");
   }
   pending_->committed = true;
-  if (pending_->snapshot != nullptr) Adopt(*std::shared_ptr<Pending>(pending_));
+  if (pending_->built.snapshot != nullptr) Adopt(*std::shared_ptr<Pending>(pending_));
   return {};
 }
 
 void Worker::Adopt(const Pending& pending) {
   const bool first = pending.first;
   const uint64_t revision = pending.revision;
-  const auto previous = std::exchange(current_, pending.snapshot);
-  current_tls_ = pending.tls;
+  const auto previous = std::exchange(current_, pending.built);
   pending_.reset();
-  const conf::GatewayConfig& gateway = current_->gateway();
+  const conf::GatewayConfig& gateway = current_.snapshot->gateway();
   SetLogLevel(gateway.error_log.level);
-  server_->Adopt(current_, current_tls_);
+  server_->Adopt(current_);
   // Once is enough: the workers have all the same.
-  for (const std::string& warning : current_tls_->warnings()) {
+  for (const std::string& warning : current_.tls->warnings()) {
     if (index_ == 0) Log(LogLevel::kWarn, "certificate", {{"reason", warning}});
   }
   Status logged;
   if (first) {
     logged = SetAccessLog(std::move(access_log_));
   } else if (server_->access_log() != nullptr &&
-             previous->gateway().access_log.format != gateway.access_log.format) {
+             previous.snapshot->gateway().access_log.format != gateway.access_log.format) {
     auto format = AccessLogFormat::Make(gateway.access_log.format);
     if (format.has_value()) {
       server_->access_log()->SetFormat(std::move(*format));
@@ -325,7 +325,8 @@ void Worker::OnChannelClosed(Status why) {
     Log(LogLevel::kError, "master is gone: draining");
   }
   // Nobody else would end a drain that does not come to an end.
-  Drain(current_ != nullptr ? current_->gateway().timeouts.shutdown : Duration::zero());
+  Drain(current_.snapshot != nullptr ? current_.snapshot->gateway().timeouts.shutdown
+                                     : Duration::zero());
 }
 
 void Worker::Drain(std::optional<Duration> limit) {

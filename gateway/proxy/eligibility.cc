@@ -6,15 +6,19 @@
 
 namespace sluice {
 
-bool MayTake(Endpoint& endpoint, MonoTime now) {
+Standing StandingOf(Endpoint& endpoint, MonoTime now) {
   SharedRecord& shared = *endpoint.shared;
-  if (endpoint.checked && !IsHealthy(shared)) return false;
-  return !IsOrderedAway(endpoint) && !balancer::Outlier::IsEjected(shared.outlier, now) &&
-         (endpoint.breaker == nullptr || endpoint.breaker->MayAdmit(shared.breaker, now));
+  const NodeOrder order = shared.order.load(std::memory_order_relaxed);
+  return {
+      .wanted = order == NodeOrder::kNone && !endpoint.retired,
+      .healthy = (!endpoint.checked || IsHealthy(shared)) &&
+                 !balancer::Outlier::IsEjected(shared.outlier, now),
+      .admitted = endpoint.breaker == nullptr || endpoint.breaker->MayAdmit(shared.breaker, now)};
 }
 
-bool IsOrderedAway(Endpoint& endpoint) {
-  return endpoint.shared->order.load(std::memory_order_relaxed) != NodeOrder::kNone;
+bool MayTake(Endpoint& endpoint, MonoTime now) {
+  const Standing standing = StandingOf(endpoint, now);
+  return standing.wanted && standing.healthy && standing.admitted;
 }
 
 }  // namespace sluice

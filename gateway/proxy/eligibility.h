@@ -12,7 +12,12 @@ struct Endpoint;
 // A few loads. True for this moment only: asked anew for each attempt.
 bool MayTake(Endpoint& endpoint, MonoTime now);
 
-// The operator keeps requests away: also when all other endpoints are unhealthy (panic).
-bool IsOrderedAway(Endpoint& endpoint);
+// The same in its parts, for those who weigh them against each other.
+struct Standing {
+  bool wanted = true;    // the operator does not keep requests away, and it is still configured
+  bool healthy = true;   // to checks, and not ejected: what counts for nothing in a panic
+  bool admitted = true;  // its breaker lets calls through
+};
+Standing StandingOf(Endpoint& endpoint, MonoTime now);
 
 }  // namespace sluice

@@ -198,6 +198,7 @@ HeldRecord::HeldRecord(std::shared_ptr<EndpointTable> table, std::string_view up
   }
   table_ = std::move(table);
   id_ = *id;
+  record_ = &table_->record(id_);
   own_.reset();
 }
 

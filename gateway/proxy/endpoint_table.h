@@ -123,8 +123,13 @@ class EndpointTable {
     Total(counter, id).fetch_sub(1, std::memory_order_relaxed);
   }
   // Of the whole host. A process that died between two stores can leave it one too high or low.
-  uint32_t count(Counter counter, uint32_t id) const {
-    const uint32_t total = totals_[Place(counter, id)].load(std::memory_order_relaxed);
+  uint32_t count(Counter counter, uint32_t id) const { return CountIn(word(counter, id)); }
+  // The same for who keeps the place where it stands.
+  const std::atomic<uint32_t>& word(Counter counter, uint32_t id) const {
+    return totals_[Place(counter, id)];
+  }
+  static uint32_t CountIn(const std::atomic<uint32_t>& word) {
+    const uint32_t total = word.load(std::memory_order_relaxed);
     return total > UINT32_MAX / 2 ? 0 : total;
   }
 
@@ -175,35 +180,42 @@ class HeldRecord {
   HeldRecord(const HeldRecord&) = delete;
   HeldRecord& operator=(const HeldRecord&) = delete;
 
-  SharedRecord& operator*() { return table_ != nullptr ? table_->record(id_) : own_->record; }
-  SharedRecord* operator->() { return &**this; }
+  SharedRecord& operator*() { return *record_; }
+  SharedRecord* operator->() { return record_; }
 
   void Add(Counter counter) {
-    table_ != nullptr ? table_->Add(counter, id_) : void(++own_->counts[Index(counter)]);
+    table_ != nullptr ? table_->Add(counter, id_) : own_->Add(counter, 1);
   }
   bool TryAdd(Counter counter, uint32_t limit) {
     if (table_ != nullptr) return table_->TryAdd(counter, id_, limit);
-    if (own_->counts[Index(counter)] >= limit) return false;
-    Add(counter);
+    if (count(counter) >= limit) return false;
+    own_->Add(counter, 1);
     return true;
   }
   void Remove(Counter counter) {
-    table_ != nullptr ? table_->Remove(counter, id_) : void(--own_->counts[Index(counter)]);
+    table_ != nullptr ? table_->Remove(counter, id_) : own_->Add(counter, -1);
   }
-  uint32_t count(Counter counter) const {
-    return table_ != nullptr ? table_->count(counter, id_) : own_->counts[Index(counter)];
+  uint32_t count(Counter counter) const { return EndpointTable::CountIn(word(counter)); }
+  // Where the count stands, for as long as this lives.
+  const std::atomic<uint32_t>& word(Counter counter) const {
+    return table_ != nullptr ? table_->word(counter, id_) : own_->counts[Own::Index(counter)];
   }
 
  private:
   struct Own {
+    static constexpr size_t Index(Counter counter) { return static_cast<size_t>(counter); }
+    void Add(Counter counter, int change) {
+      counts[Index(counter)].fetch_add(static_cast<uint32_t>(change), std::memory_order_relaxed);
+    }
+
     SharedRecord record;
-    std::array<uint32_t, EndpointTable::kCounters> counts = {};
+    std::array<std::atomic<uint32_t>, EndpointTable::kCounters> counts = {};
   };
-  static constexpr size_t Index(Counter counter) { return static_cast<size_t>(counter); }
 
   std::shared_ptr<EndpointTable> table_;
   uint32_t id_ = 0;
   std::unique_ptr<Own> own_ = std::make_unique<Own>();  // null with a table
+  SharedRecord* record_ = &own_->record;
 };
 
 }  // namespace sluice

@@ -55,7 +55,8 @@ struct ProxyServer::Core final : Deadline::Observer {
   void ResumeAccepting();
   void UpdateListeners(const conf::GatewayConfig& gateway);
   void OnConnectionClosed();
-  void UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active);
+  void UpdateUpstreams(const conf::Config& config, const UpstreamPlans& plans,
+                       ActiveSnapshot& active);
   void StartResolver();
   void CloseUpstreams();
   template <typename Visit>
@@ -163,19 +164,18 @@ void ProxyServer::Core::OnConnectionClosed() {
   std::exchange(on_drained, nullptr)();
 }
 
-void ProxyServer::Adopt(std::shared_ptr<const Snapshot> snapshot,
-                        std::shared_ptr<const TlsResources> tls) {
+void ProxyServer::Adopt(Revision revision) {
   Core& core = *core_;
-  const conf::GatewayConfig& gateway = snapshot->gateway();
+  const conf::GatewayConfig& gateway = revision.snapshot->gateway();
   core.context.client_limits.request_line = gateway.limits.request_line;
   core.context.client_limits.head = gateway.limits.header_size;
   core.context.client_limits.fields = gateway.limits.header_count;
   core.context.http2_limits.streams = gateway.limits.http2_streams;
   auto active = std::make_shared<ActiveSnapshot>();
-  core.UpdateUpstreams(snapshot->config(), *active);
+  core.UpdateUpstreams(revision.snapshot->config(), *revision.plans, *active);
   core.UpdateListeners(gateway);
-  active->tls = std::move(tls);
-  active->snapshot = std::move(snapshot);
+  active->tls = std::move(revision.tls);
+  active->snapshot = std::move(revision.snapshot);
   const bool first = core.context.active == nullptr;
   core.context.active = std::move(active);
   if (!first) return;
@@ -202,20 +202,22 @@ void ProxyServer::Core::StartResolver() {
   }
 }
 
-void ProxyServer::Core::UpdateUpstreams(const conf::Config& config, ActiveSnapshot& active) {
+void ProxyServer::Core::UpdateUpstreams(const conf::Config& config, const UpstreamPlans& plans,
+                                        ActiveSnapshot& active) {
   std::map<std::string, std::shared_ptr<UpstreamState>> kept;
   if (resolver == nullptr && HasNodeNames(config)) StartResolver();
-  for (const conf::UpstreamConfig& upstream : config.upstreams) {
+  for (size_t i = 0; i < config.upstreams.size(); ++i) {
+    const conf::UpstreamConfig& upstream = config.upstreams[i];
     auto& state = kept[upstream.key];
     if (const auto found = upstreams.find(upstream.key); found != upstreams.end()) {
       state = found->second;
       state->SetResolver(resolver.get());
-      state->Update(upstream);
     } else {
       const uint64_t seed = context.NextRequestId().low;
       state = std::make_shared<UpstreamState>(context.loop, resolver.get(), context.endpoints,
-                                              upstream, seed);
+                                              upstream.key, seed);
     }
+    state->Update(upstream, plans.of(i));
     active.upstreams.push_back(state);
   }
   for (const auto& [key, state] : upstreams) {

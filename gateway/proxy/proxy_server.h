@@ -13,6 +13,7 @@
 #include "gateway/observe/access_log.h"
 #include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/tls_resources.h"
+#include "gateway/proxy/upstream_plan.h"
 #include "gateway/snapshot/snapshot.h"
 
 namespace sluice {
@@ -41,8 +42,14 @@ class ProxyServer {
   // Stops accepting on that bound address after accepting what is queued; connections live on.
   void RemoveListener(const SocketAddress& address);
 
-  // From now on new exchanges use `snapshot`. Between two loop turns, never blocks.
-  void Adopt(std::shared_ptr<const Snapshot> snapshot, std::shared_ptr<const TlsResources> tls);
+  // What a revision is made of, all built off the loop's thread.
+  struct Revision {
+    std::shared_ptr<const Snapshot> snapshot;
+    std::shared_ptr<const TlsResources> tls;
+    std::shared_ptr<const UpstreamPlans> plans;
+  };
+  // From now on new exchanges use `revision`. Between two loop turns, never blocks.
+  void Adopt(Revision revision);
 
   void SetAccessLog(std::unique_ptr<AccessLog> log);  // null turns it off
   AccessLog* access_log();

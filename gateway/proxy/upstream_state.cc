@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
+#include "gateway/base/log.h"
 #include "gateway/proxy/http2_upstream.h"
 #include "gateway/proxy/upstream_connection.h"
 
@@ -18,57 +20,143 @@ Endpoint::Endpoint(std::shared_ptr<EndpointTable> table, std::string_view upstre
 Endpoint::~Endpoint() = default;
 
 UpstreamState::UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<EndpointTable> table,
-                             const conf::UpstreamConfig& config, uint64_t seed)
+                             std::string key, uint64_t seed)
     : loop_(loop),
       resolver_(resolver),
       table_(std::move(table)),
-      key_(config.key),
+      key_(std::move(key)),
       admission_(loop, table_, key_, seed),
-      nodes_(loop, [this] { OnNamesChanged(); }),
-      picker_(seed) {
-  Update(config);
-}
+      nodes_(loop, [this] { PlanSoon(); }),
+      picker_(seed) {}
 
 UpstreamState::~UpstreamState() {
   for (const auto& endpoint : endpoints_) endpoint->breaker = nullptr;
 }
 
-void UpstreamState::Update(const conf::UpstreamConfig& config) {
+void UpstreamState::Update(const conf::UpstreamConfig& config,
+                           std::shared_ptr<const UpstreamPlan> plan) {
   checked_ = config.checks.has_value();
+  type_ = config.balancer;
   admission_.Update(config);
+  rule_ = {.balance_factor = config.hash_balance_factor};
+  planning_.reset();  // it was for other nodes
+  if (plan != nullptr) {
+    nodes_.Update({}, nullptr);
+    planning_waits_ = false;
+    Adopt(std::move(plan));
+    return WakeWaiters();
+  }
   nodes_.Update(config.nodes, resolver_);
-  rule_ = {.type = config.balancer, .balance_factor = config.hash_balance_factor};
-  Rebuild();
+  if (plan_ != nullptr) {
+    RetireRemoved();
+    Adopt(plan_);  // with the other settings
+  }
+  Plan();
 }
 
 void UpstreamState::Retire() {
+  planning_.reset();
+  planning_waits_ = false;
   nodes_.Update({}, nullptr);
-  Rebuild();
+  Adopt(UpstreamPlan::Make(type_, {}, nullptr));
+  WakeWaiters();
 }
 
-// Makes the endpoint list anew from the nodes; endpoints that stay keep connections and state.
-void UpstreamState::Rebuild() {
-  std::unordered_multimap<std::string_view, std::shared_ptr<Endpoint>> old;
-  for (const auto& endpoint : endpoints_) old.emplace(endpoint->name, endpoint);
-  std::vector<std::shared_ptr<Endpoint>> endpoints;
-  const auto add = [&](const SocketAddress& address, const conf::NodeConfig& config) {
-    const auto found = old.find(address.ToString());
-    auto endpoint = found == old.end() ? std::make_shared<Endpoint>(table_, key_, address)
-                                       : std::move(old.extract(found).mapped());
-    endpoint->node_host = HostAndPort(config);
-    endpoint->weight = config.weight;
-    endpoint->priority = config.priority;
+// What a committed configuration does not name gets no more requests from now on.
+void UpstreamState::RetireRemoved() {
+  std::unordered_set<std::string> wanted;
+  nodes_.ForEach([&](const SocketAddress& address, const conf::NodeConfig&) {
+    wanted.insert(address.ToString());
+  });
+  for (const auto& endpoint : endpoints_) {
+    if (!wanted.contains(endpoint->name)) RetireEndpoint(*endpoint);
+  }
+}
+
+void UpstreamState::PlanSoon() {
+  names_changed_ = true;
+  if (is_planning()) return;
+  const Duration delay = next_planning_ - loop_.now();
+  if (delay < milliseconds(1)) return Plan();
+  if (planning_timer_ == nullptr) planning_timer_ = std::make_unique<Timer>(loop_);
+  planning_waits_ = true;
+  planning_timer_->Start(delay, [this] {
+    if (std::exchange(planning_waits_, false)) Plan();
+  });
+}
+
+void UpstreamState::Plan() {
+  planning_waits_ = names_changed_ = false;
+  auto planning = std::make_shared<Planning>();
+  nodes_.ForEach([&](const SocketAddress& address, const conf::NodeConfig& node) {
+    planning->endpoints.emplace_back(address, node);
+  });
+  // One that was retired too early comes back as another: not with the same plan.
+  const bool retired = std::any_of(endpoints_.begin(), endpoints_.end(),
+                                   [](const auto& endpoint) { return endpoint->retired; });
+  if (!retired) planning->plan = plan_;
+  planning_ = planning;
+  // Only a plan that is still wanted finds its way back: this object may be gone by then.
+  std::weak_ptr<Planning> wanted = planning;
+  loop_.RunOffLoop(
+      [planning = std::move(planning), type = type_]() mutable {
+        planning->plan = UpstreamPlan::Make(type, std::move(planning->endpoints), planning->plan);
+        planning.reset();
+      },
+      [this, wanted] {
+        if (const auto planned = wanted.lock()) OnPlanned(*planned);
+      });
+}
+
+void UpstreamState::OnPlanned(Planning& planned) {
+  const auto done = std::exchange(planning_, nullptr);
+  const MonoTime begin = MonoNow();
+  Adopt(std::move(planned.plan));
+  next_planning_ = loop_.now() + (MonoNow() - begin) * kPlanningShare;
+  if (names_changed_) PlanSoon();
+  WakeWaiters();
+}
+
+void UpstreamState::WakeWaiters() {
+  IntrusiveList<Waiter> woken;
+  while (Waiter* waiter = waiters_.PopFront()) woken.PushBack(*waiter);
+  while (Waiter* waiter = woken.PopFront()) waiter->OnEndpointsChanged();
+}
+
+void UpstreamState::Adopt(std::shared_ptr<const UpstreamPlan> plan) {
+  if (plan != plan_) {
+    TakeEndpoints(*plan);
+    plan_ = std::move(plan);
+    if (!plan_->error().empty()) {
+      Log(LogLevel::kError, "keys cannot be hashed, nodes take turns instead",
+          {{"upstream", key_}, {"reason", plan_->error()}});
+    }
+  }
+  for (const auto& endpoint : endpoints_) {
     endpoint->checked = checked_;
-    endpoint->shared->weight = config.weight;
-    endpoint->shared->priority = config.priority;
-    endpoint->breaker = admission_.endpoint_breaker();
+    if (!endpoint->retired) endpoint->breaker = admission_.endpoint_breaker();
+  }
+  picker_.Update(rule_, plan_, endpoints_, loop_.now());
+}
+
+// Endpoints that stay keep connections and state.
+void UpstreamState::TakeEndpoints(const UpstreamPlan& plan) {
+  std::unordered_multimap<std::string_view, std::shared_ptr<Endpoint>> old;
+  for (const auto& endpoint : endpoints_) {
+    if (!endpoint->retired) old.emplace(endpoint->name, endpoint);
+  }
+  std::vector<std::shared_ptr<Endpoint>> endpoints;
+  endpoints.reserve(plan.endpoints().size());
+  for (const PlannedEndpoint& planned : plan.endpoints()) {
+    const auto found = old.find(planned.name);
+    auto endpoint = found == old.end() ? std::make_shared<Endpoint>(table_, key_, planned.address)
+                                       : std::move(old.extract(found).mapped());
+    endpoint->node_host = planned.node_host;
+    endpoint->shared->weight = planned.weight;
+    endpoint->shared->priority = planned.priority;
     endpoints.push_back(std::move(endpoint));
-  };
-  nodes_.ForEach(add);
-  std::stable_sort(endpoints.begin(), endpoints.end(),
-                   [](const auto& a, const auto& b) { return a->priority > b->priority; });
-  picker_.Update(rule_, endpoints, loop_.now());
-  endpoints_ = std::move(endpoints);
+  }
+  endpoints_.swap(endpoints);
   for (const auto& [name, endpoint] : old) RetireEndpoint(*endpoint);
 }
 
@@ -90,13 +178,6 @@ bool UpstreamState::WantsLatency() {
 
 void UpstreamState::ObserveLatency(Endpoint& endpoint, Duration latency, MonoTime now) {
   balancer::Ewma().Observe(endpoint.shared->ewma, latency, now);
-}
-
-void UpstreamState::OnNamesChanged() {
-  Rebuild();
-  IntrusiveList<Waiter> woken;
-  while (Waiter* waiter = waiters_.PopFront()) woken.PushBack(*waiter);
-  while (Waiter* waiter = woken.PopFront()) waiter->OnEndpointsChanged();
 }
 
 uint64_t UpstreamState::CountActive() const {

@@ -1,6 +1,10 @@
 // The run-time side of an upstream in one worker: its endpoints (nodes resolved to addresses),
 // who of them is next, and their idle connections. Kept under the upstream's stable key, so that a
 // reload that does not touch a node loses nothing. Referenced by snapshots and by calls under way.
+//
+//   nodes are addresses   the plan of the endpoints comes with the snapshot and holds at once
+//   a node is a name      a plan is made on a pool thread whenever names or nodes have changed, one
+//                         at a time; until it is there the last one holds, without what was removed
 #pragma once
 
 #include <cstdint>
@@ -15,10 +19,12 @@
 #include "gateway/base/intrusive_list.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/tls_context.h"
+#include "gateway/net/watchers.h"
 #include "gateway/proxy/admission.h"
 #include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/picker.h"
 #include "gateway/proxy/resolved_nodes.h"
+#include "gateway/proxy/upstream_plan.h"
 
 namespace sluice {
 
@@ -37,10 +43,8 @@ struct Endpoint {
   SocketAddress address;
   std::string name;       // "127.0.0.1:1980", for logs
   std::string node_host;  // host and port of the node as configured: Host for pass_host "node"
-  uint32_t weight = 1;
-  int32_t priority = 0;
-  bool checked = false;  // its upstream has checks, so that its health counts
-  bool retired = false;  // no longer configured or resolved: its connections are not kept
+  bool checked = false;   // its upstream has checks, so that its health counts
+  bool retired = false;   // no longer configured or resolved: its connections are not kept
   IntrusiveList<UpstreamConnection, IdleTag> idle;  // most recently used last
   IntrusiveList<Http2Upstream, EndpointTag> http2;  // that take further calls
   TlsResumption sessions;
@@ -61,15 +65,16 @@ class UpstreamState {
 
   // `resolver` may be null when no node is a name (tests).
   UpstreamState(Loop& loop, Resolver* resolver, std::shared_ptr<EndpointTable> table,
-                const conf::UpstreamConfig& config, uint64_t seed);
+                std::string key, uint64_t seed);
   ~UpstreamState();
   UpstreamState(const UpstreamState&) = delete;
   UpstreamState& operator=(const UpstreamState&) = delete;
 
   // Before an Update that may bring the first node that is a name.
   void SetResolver(Resolver* resolver) { resolver_ = resolver; }
-  // Takes a changed configuration over: nodes that stay keep their place and connections.
-  void Update(const conf::UpstreamConfig& config);
+  // Takes a configuration over: nodes that stay keep their place and connections. `plan` is of its
+  // nodes; null: a node is a name.
+  void Update(const conf::UpstreamConfig& config, std::shared_ptr<const UpstreamPlan> plan);
   // No longer configured: closes what is idle and keeps no further connection.
   void Retire();
 
@@ -98,16 +103,31 @@ class UpstreamState {
 
   size_t endpoint_count() const { return endpoints_.size(); }
   std::span<const std::shared_ptr<Endpoint>> endpoints() const { return endpoints_; }
-  // A name was never resolved yet: waiting makes sense.
-  bool is_resolving() const { return nodes_.is_resolving(); }
+  // Endpoints are on their way, as a name was never resolved yet: waiting makes sense.
+  bool is_resolving() const { return is_planning() || nodes_.is_resolving(); }
   void AddWaiter(Waiter& waiter) { waiters_.PushBack(waiter); }
 
   // Idle connections of all endpoints, against keepalive_pool.size.
   uint32_t idle_connections = 0;
 
  private:
-  void Rebuild();
-  void OnNamesChanged();
+  // One plan in the making.
+  struct Planning {
+    std::vector<PlannedEndpoint> endpoints;
+    std::shared_ptr<const UpstreamPlan> plan;  // the last one, then the new one
+  };
+
+  // Adopting a plan may take one part in so many of the loop's time, however often names change.
+  static constexpr int kPlanningShare = 50;
+
+  bool is_planning() const { return planning_ != nullptr || planning_waits_; }
+  void RetireRemoved();
+  void PlanSoon();
+  void Plan();
+  void OnPlanned(Planning& planned);
+  void Adopt(std::shared_ptr<const UpstreamPlan> plan);
+  void TakeEndpoints(const UpstreamPlan& plan);
+  void WakeWaiters();
 
   Loop& loop_;
   Resolver* resolver_;
@@ -115,9 +135,16 @@ class UpstreamState {
   std::string key_;
   Admission admission_;
   PickRule rule_;
+  UpstreamPlan::Type type_ = UpstreamPlan::Type::kRoundRobin;
   bool checked_ = false;  // the configuration has checks
-  ResolvedNodes nodes_;
-  std::vector<std::shared_ptr<Endpoint>> endpoints_;  // sorted by priority, highest first
+  ResolvedNodes nodes_;   // none when the plan came with the snapshot
+  std::shared_ptr<const UpstreamPlan> plan_;
+  std::vector<std::shared_ptr<Endpoint>> endpoints_;  // those of plan_
+  std::shared_ptr<Planning> planning_;                // null: none is being made
+  std::unique_ptr<Timer> planning_timer_;             // made at the first wait
+  bool planning_waits_ = false;                       // for that timer
+  bool names_changed_ = false;                        // since planning began
+  MonoTime next_planning_{};                          // not before
   Picker picker_;
   std::string key_scratch_;
   uint32_t attempts_ = 0;

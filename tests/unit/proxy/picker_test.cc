@@ -9,11 +9,12 @@
 
 #include "gateway/proxy/eligibility.h"
 #include "gateway/proxy/upstream_state.h"
+#include "tests/unit/proxy/plan_of.h"
 
 namespace sluice {
 namespace {
 
-using Type = PickRule::Type;
+using Type = UpstreamPlan::Type;
 using Counter = EndpointTable::Counter;
 
 constexpr Type kTypes[] = {Type::kRoundRobin, Type::kLeastConn, Type::kChash,
@@ -29,19 +30,19 @@ void Eject(Endpoint& endpoint, MonoTime now) {
 
 // Endpoints A, B, C, … with a picker over them.
 struct Set {
-  explicit Set(PickRule rule_wanted, const std::vector<uint32_t>& weights,
-               const std::vector<int32_t>& priorities = {})
-      : rule(rule_wanted) {
+  explicit Set(Type type_wanted, const std::vector<uint32_t>& weights,
+               const std::vector<int32_t>& priorities = {}, PickRule rule_wanted = {})
+      : type(type_wanted), rule(rule_wanted) {
     for (size_t i = 0; i < weights.size(); ++i) {
       const auto address = SocketAddress::Make("10.0.0.1:" + std::to_string(1000 + i));
       endpoints.push_back(std::make_shared<Endpoint>(nullptr, "upstream", *address));
-      endpoints.back()->weight = weights[i];
-      endpoints.back()->priority = i < priorities.size() ? priorities[i] : 0;
+      endpoints.back()->shared->weight = weights[i];
+      endpoints.back()->shared->priority = i < priorities.size() ? priorities[i] : 0;
     }
     Update();
   }
 
-  void Update() { picker.Update(rule, endpoints, now); }
+  void Update() { picker.Update(rule, PlanOf(type, endpoints), endpoints, now); }
   // Time goes on: what was known of the endpoints is asked anew.
   void Pass(Duration time = milliseconds(1)) { now += time; }
 
@@ -54,6 +55,7 @@ struct Set {
     return counts;
   }
 
+  Type type;
   PickRule rule;
   MonoTime now{hours(1)};
   std::vector<std::shared_ptr<Endpoint>> endpoints;
@@ -67,12 +69,12 @@ INSTANTIATE_TEST_SUITE_P(Types, PickerTest, testing::ValuesIn(kTypes),
                          [](const auto& test) { return std::string(conf::NameOf(test.param)); });
 
 TEST_P(PickerTest, PicksNothingFromNothing) {
-  EXPECT_EQ(Set({GetParam()}, {}).Pick("key"), std::nullopt);
-  EXPECT_EQ(Set({GetParam()}, {0, 0}).Pick("key"), std::nullopt) << "weight 0, also in a panic";
+  EXPECT_EQ(Set(GetParam(), {}).Pick("key"), std::nullopt);
+  EXPECT_EQ(Set(GetParam(), {0, 0}).Pick("key"), std::nullopt) << "weight 0, also in a panic";
 }
 
 TEST_P(PickerTest, GivesEachItsShare) {
-  Set set({GetParam()}, {1, 3, 0});
+  Set set(GetParam(), {1, 3, 0});
   // Nothing is in flight and nothing was timed, so that shares are those of the weights.
   const std::vector<int> counts = set.Count(8000);
   EXPECT_EQ(counts[2], 0);
@@ -84,7 +86,7 @@ TEST_P(PickerTest, GivesEachItsShare) {
 }
 
 TEST_P(PickerTest, LeavesOutWhoMayNotBeTaken) {
-  Set set({GetParam()}, {1, 1, 1, 1});
+  Set set(GetParam(), {1, 1, 1, 1});
   Eject(*set.endpoints[1], set.now);
   set.endpoints[2]->shared->order = NodeOrder::kDrain;
   std::vector<int> counts = set.Count(400);
@@ -98,7 +100,7 @@ TEST_P(PickerTest, LeavesOutWhoMayNotBeTaken) {
 }
 
 TEST_P(PickerTest, NeverPicksTheSameTwiceForOneRequest) {
-  Set set({GetParam()}, {1, 2, 3, 4});
+  Set set(GetParam(), {1, 2, 3, 4});
   for (int round = 0; round < 50; ++round) {
     const std::string key = "key" + std::to_string(round);
     set.tried.clear();
@@ -115,7 +117,7 @@ TEST_P(PickerTest, NeverPicksTheSameTwiceForOneRequest) {
 }
 
 TEST_P(PickerTest, TakesTheHighestTierThatHasSomebody) {
-  Set set({GetParam()}, {1, 1, 1, 1, 1}, {10, 10, 0, 0, -5});
+  Set set(GetParam(), {1, 1, 1, 1, 1}, {10, 10, 0, 0, -5});
   const auto tier_counts = [&](const std::string& prefix) {
     const std::vector<int> counts = set.Count(300, prefix);
     return std::vector<int>{counts[0] + counts[1], counts[2] + counts[3], counts[4]};
@@ -139,7 +141,7 @@ TEST_P(PickerTest, TakesTheHighestTierThatHasSomebody) {
 }
 
 TEST_P(PickerTest, PanicsWhenAllAreEjected) {
-  Set set({GetParam()}, {1, 1, 1, 0}, {0, 0, 0, 0});
+  Set set(GetParam(), {1, 1, 1, 0}, {0, 0, 0, 0});
   for (const auto& endpoint : set.endpoints) Eject(*endpoint, set.now);
   set.endpoints[1]->shared->order = NodeOrder::kDrain;
   std::vector<int> counts = set.Count(400);
@@ -158,14 +160,14 @@ TEST_P(PickerTest, PanicsWhenAllAreEjected) {
 }
 
 TEST_P(PickerTest, SeesAnEjectionAtOnce) {
-  Set set({GetParam()}, {1, 1});
+  Set set(GetParam(), {1, 1});
   set.Count(10);
   Eject(*set.endpoints[0], set.now);  // no time passes
   EXPECT_EQ(set.Count(100)[0], 0);
 }
 
 TEST_P(PickerTest, AChangeOfTheListKeepsWhatItDoesNotTouch) {
-  Set set({GetParam()}, {2, 2, 2});
+  Set set(GetParam(), {2, 2, 2});
   std::map<std::string, std::string> before;
   for (int i = 0; i < 300; ++i) {
     const std::string key = std::to_string(i);
@@ -185,15 +187,15 @@ TEST_P(PickerTest, AChangeOfTheListKeepsWhatItDoesNotTouch) {
   } else if (GetParam() == Type::kMaglev) {
     EXPECT_LT(moved, 15);
   }
-  set.endpoints[0]->weight = 0;
+  set.endpoints[0]->shared->weight = 0;
   set.Update();
   EXPECT_EQ(set.Count(50)[0], 0);
 }
 
 TEST_P(PickerTest, AChangeOfTheTypeTakesEffect) {
-  Set set({GetParam()}, {1, 1, 1});
+  Set set(GetParam(), {1, 1, 1});
   for (const Type type : kTypes) {
-    set.rule.type = type;
+    set.type = type;
     set.Update();
     for (const int count : set.Count(300)) EXPECT_GT(count, 20);
   }
@@ -201,9 +203,9 @@ TEST_P(PickerTest, AChangeOfTheTypeTakesEffect) {
 
 TEST(PickerHashTest, OneKeyGoesToOneEndpointInEveryWorker) {
   for (const Type type : {Type::kChash, Type::kMaglev}) {
-    Set set({type}, {1, 2, 3});
+    Set set(type, {1, 2, 3});
     Picker other(7);
-    other.Update(set.rule, set.endpoints, set.now);
+    other.Update(set.rule, PlanOf(type, set.endpoints), set.endpoints, set.now);
     for (int i = 0; i < 200; ++i) {
       const std::string key = std::to_string(i);
       const auto picked = set.Pick(key);
@@ -216,7 +218,7 @@ TEST(PickerHashTest, OneKeyGoesToOneEndpointInEveryWorker) {
 TEST(PickerHashTest, AnEmptyKeyTakesTurns) {
   for (const Type type : {Type::kChash, Type::kMaglev}) {
     for (const uint32_t bound : {0U, 125U}) {
-      Set set({type, bound}, {1, 1, 1});
+      Set set(type, {1, 1, 1}, {}, {.balance_factor = bound});
       std::vector<int> counts(3);
       for (int i = 0; i < 30; ++i) ++counts[*set.Pick("")];
       EXPECT_EQ(counts, (std::vector<int>{10, 10, 10}));
@@ -226,7 +228,7 @@ TEST(PickerHashTest, AnEmptyKeyTakesTurns) {
 
 TEST(PickerHashTest, ABoundSendsOnWhatIsTooMuch) {
   for (const Type type : {Type::kChash, Type::kMaglev}) {
-    Set set({type, 125}, {1, 1, 1, 1});
+    Set set(type, {1, 1, 1, 1}, {}, {.balance_factor = 125});
     // All requests have the same key and stay.
     std::vector<uint32_t> placed(4);
     for (int i = 0; i < 100; ++i) {
@@ -244,15 +246,16 @@ TEST(PickerHashTest, ABoundSendsOnWhatIsTooMuch) {
 }
 
 TEST(PickerHashTest, AnAddressThatIsThereTwiceHasTwoPlaces) {
-  Set set({Type::kMaglev}, {1, 1});
+  Set set(Type::kMaglev, {1, 1});
   const auto again = SocketAddress::Make("10.0.0.1:1000");
   set.endpoints.push_back(std::make_shared<Endpoint>(nullptr, "upstream", *again));
+  set.endpoints.back()->shared->weight = 1;
   set.Update();
   for (const int count : set.Count(3000)) EXPECT_NEAR(count, 1000, 200);
 }
 
 TEST(PickerLoadTest, LeastConnTakesTheLeastLoadedForItsWeight) {
-  Set set({Type::kLeastConn}, {1, 2, 1});
+  Set set(Type::kLeastConn, {1, 2, 1});
   for (int i = 0; i < 2; ++i) set.endpoints[0]->shared.Add(Counter::kActive);
   for (int i = 0; i < 3; ++i) set.endpoints[1]->shared.Add(Counter::kActive);
   for (int i = 0; i < 4; ++i) set.endpoints[2]->shared.Add(Counter::kActive);
@@ -263,14 +266,14 @@ TEST(PickerLoadTest, LeastConnTakesTheLeastLoadedForItsWeight) {
 }
 
 TEST(PickerLoadTest, RandomTakesTheLessLoadedOfTwo) {
-  Set set({Type::kRandom}, {1, 1});
+  Set set(Type::kRandom, {1, 1});
   set.endpoints[0]->shared.Add(Counter::kActive);
   // The busy one is taken when it is drawn twice only.
   EXPECT_LT(set.Count(1000)[0], 100);
 }
 
 TEST(PickerLoadTest, EwmaTakesTheFasterOfTwo) {
-  Set set({Type::kEwma}, {1, 1});
+  Set set(Type::kEwma, {1, 1});
   UpstreamState::ObserveLatency(*set.endpoints[0], milliseconds(50), set.now);
   UpstreamState::ObserveLatency(*set.endpoints[1], milliseconds(5), set.now);
   EXPECT_LT(set.Count(1000)[0], 100);
@@ -280,11 +283,12 @@ TEST(PickerLoadTest, EwmaTakesTheFasterOfTwo) {
 }
 
 TEST(PickerLoadTest, EwmaTakesANewEndpointToBeAsFastAsTheOthers) {
-  Set set({Type::kEwma}, {1, 1});
+  Set set(Type::kEwma, {1, 1});
   UpstreamState::ObserveLatency(*set.endpoints[0], milliseconds(10), set.now);
   UpstreamState::ObserveLatency(*set.endpoints[1], milliseconds(30), set.now);
   const auto address = SocketAddress::Make("10.0.0.2:80");
   set.endpoints.push_back(std::make_shared<Endpoint>(nullptr, "upstream", *address));
+  set.endpoints.back()->shared->weight = 1;
   set.Update();
   const float cost = balancer::Ewma().Cost(set.endpoints[2]->shared->ewma, set.now);
   EXPECT_NEAR(cost, 20'000, 100);
