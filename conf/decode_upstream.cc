@@ -173,6 +173,7 @@ const Fields<UpstreamConfig>& UpstreamFields() {
         Bind("proxy_protocol", &T::proxy_protocol, Choice<uint8_t>{{{"v1", 1}, {"v2", 2}}}),
         Bind("checks", &T::checks, Checks{}),
         Bind("outlier_detection", &T::outlier, Outliers{}),
+        Bind("healthy_panic_threshold", &T::healthy_panic_threshold, Integer<uint32_t>{0, 100}),
         Bind("tls", &T::tls, UpstreamTls{}),
         NotBuilt<T>("discovery_type"),
         NotBuilt<T>("discovery_args"),
@@ -230,6 +231,10 @@ UpstreamConfig DecodeUpstream(const Place& place) {
     place.Fail(
         "a limit of connections has no use with scheme " + scheme + ": calls share few of them",
         "limit the requests");
+  }
+  if (upstream.healthy_panic_threshold > 0 && !upstream.checks && !upstream.outlier) {
+    place.Fail("healthy_panic_threshold has no effect: nothing finds nodes unhealthy",
+               "add checks or outlier_detection, or leave it out");
   }
   const bool rewrite = upstream.pass_host == UpstreamConfig::PassHost::kRewrite;
   const bool has_host = place.node.Find("upstream_host") != nullptr;

@@ -180,6 +180,7 @@ struct UpstreamConfig {
   UpstreamTimeouts timeout;
   std::optional<ChecksConfig> checks;
   std::optional<OutlierDetection> outlier;
+  uint32_t healthy_panic_threshold = 0;  // percent; below it all nodes are used; 0: when none is
   RetryConfig retry;
   std::optional<CircuitBreakerConfig> circuit_breaker;
   UpstreamLimits limits;

@@ -38,7 +38,8 @@ void UpstreamState::Update(const conf::UpstreamConfig& config,
   checked_ = config.checks.has_value();
   type_ = config.balancer;
   admission_.Update(config);
-  rule_ = {.balance_factor = config.hash_balance_factor};
+  rule_ = {.balance_factor = config.hash_balance_factor,
+           .panic_threshold = config.healthy_panic_threshold};
   planning_.reset();  // it was for other nodes
   if (plan != nullptr) {
     nodes_.Update({}, nullptr);

@@ -143,6 +143,23 @@ def test_a_node_that_fails_its_checks_gets_no_requests_until_it_passes_them(pair
         assert " unhealthy " not in gateway.run("status").stdout
 
 
+def test_below_the_wanted_share_of_healthy_nodes_all_are_used(pair):
+    good, sick = pair
+    sick.health = 500
+    enough = config(good.port, sick.port)
+    too_few = config(good.port, sick.port)
+    enough["routes"][0]["upstream"]["healthy_panic_threshold"] = 50
+    too_few["routes"][0]["upstream"]["healthy_panic_threshold"] = 51
+    with Gateway(enough) as gateway:
+        wait_until_down(gateway, sick)
+        assert_avoided(gateway, sick)
+        assert gateway.reload(too_few).returncode == 0
+        sick.requests.clear()
+        wait_until_used(gateway, sick)
+        assert gateway.reload(enough).returncode == 0
+        assert_avoided(gateway, sick)
+
+
 def test_when_all_nodes_are_unhealthy_all_are_used(pair):
     for origin in pair:
         origin.health = 500

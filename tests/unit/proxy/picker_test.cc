@@ -159,6 +159,46 @@ TEST_P(PickerTest, PanicsWhenAllAreEjected) {
   EXPECT_EQ(set.Pick("key"), std::nullopt);
 }
 
+// Four of which two are healthy: half.
+TEST_P(PickerTest, PanicsBelowTheWantedShare) {
+  for (const auto& [threshold, panics] : {std::pair(50U, false), std::pair(51U, true)}) {
+    Set set(GetParam(), {1, 1, 1, 1, 0}, {}, {.panic_threshold = threshold});
+    set.Count(10);
+    Eject(*set.endpoints[0], set.now);
+    Eject(*set.endpoints[1], set.now);
+    set.Pass();
+    const std::vector<int> counts = set.Count(400);
+    for (const size_t sick : {0, 1}) EXPECT_EQ(counts[sick] > 50, panics) << threshold;
+    for (const size_t well : {2, 3}) EXPECT_EQ(counts[well] > 150, !panics) << threshold;
+    EXPECT_EQ(counts[4], 0) << "weight 0 neither counts nor is used";
+    // Who is kept away by the operator is not a part of the whole: then 2 of 3 are healthy.
+    set.endpoints[0]->shared->order = NodeOrder::kDrain;
+    set.Pass();
+    EXPECT_EQ(set.Count(400)[1], 0);
+    // An endpoint that is better, or another threshold, ends the panic.
+    set.endpoints[0]->shared->order = NodeOrder::kNone;
+    balancer::Outlier::Readmit(set.endpoints[0]->shared->outlier);
+    set.Pass();
+    EXPECT_EQ(set.Count(400)[1], 0);
+  }
+}
+
+TEST_P(PickerTest, OpenBreakersAreNoReasonToPanic) {
+  const balancer::Breaker breaker({.consecutive_failures = 1});
+  Set set(GetParam(), {1, 1, 1}, {}, {.panic_threshold = 100});
+  for (const size_t cut_off : {0, 1}) {
+    Endpoint& endpoint = *set.endpoints[cut_off];
+    endpoint.breaker = &breaker;
+    balancer::Breaker::Force(endpoint.shared->breaker, balancer::BreakerPhase::kForcedOpen,
+                             set.now);
+  }
+  set.Pass();
+  EXPECT_EQ(set.Count(100)[2], 100);
+  Eject(*set.endpoints[2], set.now);
+  set.Pass();
+  EXPECT_EQ(set.Count(100)[2], 100) << "a panic, in which the others are still cut off";
+}
+
 TEST_P(PickerTest, SeesAnEjectionAtOnce) {
   Set set(GetParam(), {1, 1});
   set.Count(10);
