@@ -49,12 +49,15 @@ void Http1Server::OnRead(std::string_view bytes) {
 }
 
 void Http1Server::ProcessLeftover() {
-  if (leftover_.empty() || !CanProcess() || processing_) return;
-  Buffer bytes = std::exchange(leftover_, Buffer());
-  const std::string_view rest = Process(bytes.view());
-  context_.loop.FlushDirty();  // what was lent lies in `bytes`
-  bytes.Consume(bytes.size() - rest.size());
-  leftover_ = std::move(bytes);
+  bool progress = true;
+  while (progress && !leftover_.empty() && CanProcess() && !processing_) {
+    Buffer bytes = std::exchange(leftover_, Buffer());
+    const std::string_view rest = Process(bytes.view());
+    context_.loop.FlushDirty();  // what was lent lies in `bytes`; this may also end a pause
+    progress = rest.size() < bytes.size();
+    bytes.Consume(bytes.size() - rest.size());
+    leftover_ = std::move(bytes);
+  }
 }
 
 std::string_view Http1Server::Process(std::string_view bytes) {
@@ -236,7 +239,11 @@ void Http1Server::PauseRequestBody() {
 void Http1Server::ResumeRequestBody() {
   if (!std::exchange(body_paused_, false)) return;
   pace_.Resume(context_.loop.now());
-  ProcessLeftover();
+  if (leftover_.empty()) {
+    if (CanProcess() && !processing_) Process({});  // the end of a body may be due without a byte
+  } else {
+    ProcessLeftover();
+  }
   if (body_paused_ || state_ == State::kClosing || state_ == State::kLingering) return;
   stream_.ResumeReading();
   UpdateDeadline();

@@ -168,9 +168,10 @@ void Http2Channel::OnReset(Http2ErrorCode code) {
   if (response_begun_) {
     return Fail(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever, detail));
   }
-  // RFC 9113 8.7: a refused stream was not processed.
+  // RFC 9113 8.7: a refused stream was not processed. There were too many at once, which says
+  // nothing against the endpoint; any other reset does, as the connection lives.
   const bool refused = code == Http2ErrorCode::kRefusedStream;
-  if (refused) reused_ = true;  // too many at once: says nothing against the endpoint
+  reused_ = refused;
   Fail(UpstreamError(ErrorCode::kUpstreamReset, refused ? Retry::kSafe : Retry::kIdempotent,
                      detail));
 }

@@ -49,7 +49,8 @@ class UpstreamChannel {
   virtual void Release(const conf::UpstreamConfig& config) = 0;
   virtual void Abort() = 0;
 
-  virtual bool is_reused() const = 0;  // the connection has carried requests before
+  // The connection has carried requests before, and nothing of this response has come.
+  virtual bool is_reused() const = 0;
   virtual const Endpoint& endpoint() const = 0;
 
  protected:

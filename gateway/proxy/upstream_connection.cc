@@ -205,7 +205,7 @@ bool UpstreamConnection::HandleEvent(CodecEvent event, std::string_view rest) {
 void UpstreamConnection::OnEof() {
   if (state_ != State::kBusy || call_ == nullptr) return Close();
   if (in_tunnel_) return call_->OnTunnelEnd();
-  const bool nothing_came = decoder_.between_messages();
+  const bool head_came = HeadCame();
   const CodecEvent event = decoder_.OnEof();
   if (event == CodecEvent::kEnd && stream_.is_truncated()) {
     FailCall(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever,
@@ -213,10 +213,10 @@ void UpstreamConnection::OnEof() {
   } else if (event == CodecEvent::kEnd) {
     keep_alive_ = false;
     HandleEvent(event, {});
-  } else if (nothing_came) {
-    FailCall(ConnectionLost(ErrorCode::kUpstreamClosed, "closed before the response"));
-  } else {
+  } else if (head_came) {
     FailCall(decoder_.error());
+  } else {
+    FailCall(ConnectionLost(ErrorCode::kUpstreamClosed, "closed before the response"));
   }
 }
 
@@ -228,15 +228,19 @@ void UpstreamConnection::OnStreamError(int error_number) {
     return FailCall(UpstreamError(ErrorCode::kUpstreamTlsFailed, Retry::kSafe,
                                   endpoint_->name + ": TLS handshake: " + why));
   }
-  if (!decoder_.between_messages() && !in_tunnel_) {
+  if (HeadCame() && !in_tunnel_) {
     return FailCall(
         UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever, endpoint_->name + ": " + why));
   }
   FailCall(ConnectionLost(ErrorCode::kUpstreamReset, why));
 }
 
-// Lost before the first byte of a response: what may be repeated depends on whether the upstream
-// can have seen the request.
+bool UpstreamConnection::HeadCame() const {
+  return !decoder_.between_messages() && !decoder_.in_head();
+}
+
+// Lost before a response, of which nothing was relayed: what may be repeated depends on whether the
+// upstream can have seen the request.
 Error UpstreamConnection::ConnectionLost(ErrorCode code, std::string_view detail) const {
   const bool unseen = stream_.bytes_sent() == sent_before_;
   return UpstreamError(code, unseen ? Retry::kSafe : Retry::kIdempotent,
@@ -285,9 +289,9 @@ void UpstreamConnection::OnDeadline() {
     return FailCall(UpstreamError(ErrorCode::kUpstreamSendTimeout, Retry::kNever,
                                   endpoint_->name + ": the request is not read"));
   }
-  const bool in_body = stream_.bytes_received() > received_before_ && !decoder_.in_head();
-  FailCall(UpstreamError(in_body ? ErrorCode::kResponseTruncated : ErrorCode::kUpstreamReadTimeout,
-                         Retry::kNever, endpoint_->name + ": nothing came in time"));
+  FailCall(
+      UpstreamError(HeadCame() ? ErrorCode::kResponseTruncated : ErrorCode::kUpstreamReadTimeout,
+                    Retry::kNever, endpoint_->name + ": nothing came in time"));
 }
 
 void UpstreamConnection::Release(const conf::UpstreamConfig& config) {

@@ -47,7 +47,9 @@ class UpstreamConnection final : public UpstreamChannel,
   void ResumeReading() override;
   void Release(const conf::UpstreamConfig& config) override;
   void Abort() override;
-  bool is_reused() const override { return calls_ > 1; }
+  bool is_reused() const override {
+    return calls_ > 1 && stream_.bytes_received() == received_before_;
+  }
   const Endpoint& endpoint() const override { return *endpoint_; }
 
   void OnConnected(Status status) override;
@@ -77,6 +79,7 @@ class UpstreamConnection final : public UpstreamChannel,
   void FreePlace();
   void Close();
   void FailCall(const Error& error);
+  bool HeadCame() const;  // the final response's, with which relaying begins
   Error ConnectionLost(ErrorCode code, std::string_view detail) const;
   void UpdateDeadline();
 
@@ -98,8 +101,8 @@ class UpstreamConnection final : public UpstreamChannel,
   bool in_tunnel_ = false;
   bool blocked_ = false;
   uint32_t calls_ = 0;
-  uint64_t sent_before_ = 0;  // stream_.bytes_sent() when this call began
-  uint64_t received_before_ = 0;
+  uint64_t sent_before_ = 0;      // stream_.bytes_sent() when this call began
+  uint64_t received_before_ = 0;  // likewise
   size_t unsent_at_deadline_ = 0;
 };
 

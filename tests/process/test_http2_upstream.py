@@ -137,6 +137,30 @@ def test_reset_of_a_post_is_not_tried_again():
         assert len(origin.connections) == 1
 
 
+def test_streams_that_are_reset_count_against_their_node():
+    """Their connection lives, so it was not given up while idle: another node is asked, and this one ejected."""
+    broken = threading.Event()
+
+    def answer(connection, stream, _):
+        if broken.is_set():
+            connection.h2.reset_stream(stream, 2)  # INTERNAL_ERROR
+            connection.flush()
+        else:
+            connection.respond(stream, body=b"first")
+    with H2Origin(answer) as first, H2Origin(lambda one, stream, _: one.respond(stream, body=b"other")) as other:
+        nodes = [{"host": "127.0.0.1", "port": one.port, "weight": 1, "priority": -at}
+                 for at, one in enumerate((first, other))]
+        running = config(first.port, nodes=nodes, outlier_detection={
+            "consecutive_errors": 3, "max_ejection_percent": 100, "base_ejection_time": 3600, "max_ejection_time": 3600})
+        with Gateway(running) as gateway, RawClient(gateway.port) as client:
+            assert client.get().body == b"first"
+            broken.set()
+            assert [client.get().body for _ in range(6)] == [b"other"] * 6
+            assert "node is ejected" in gateway.log
+            assert [record["attempts"] for record in gateway.wait_for_access(7)] == [1, 2, 2, 2, 1, 1, 1]
+    assert len(first.requests) == 4 and len(first.connections) == 1
+
+
 def test_resets_after_early_answers_are_no_flood():
     """RFC 9113 8.1: a server that has answered may reset the rest of the request with NO_ERROR."""
     def answer(connection, stream, _):

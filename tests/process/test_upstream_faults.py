@@ -214,6 +214,22 @@ def test_row137_stall_before_the_head(stage):
     assert response.json()["reason"] == "upstream_read_timeout"
 
 
+def test_row137_stall_behind_an_informational_response(stage):
+    """Of the response itself nothing has come: a timeout, not a cut."""
+    response = answer_to(stage, say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", "wait"))
+    assert_bad_gateway(response, 504)
+    assert response.json()["reason"] == "upstream_read_timeout"
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_row134_a_cut_head_of_an_idempotent_request_goes_to_the_next_node(origin, end):
+    with Origin(say(b"HTTP/1.1 200 OK\r\nContent-Le", end)) as bad:
+        with Gateway({"routes": [route(bad.port, origin.port)]}) as gateway, RawClient(gateway.port) as client:
+            assert [client.get().status for _ in range(4)] == [200] * 4
+            statuses = [client.request("POST", "/", b"x").status for _ in range(4)]
+            assert sorted(statuses) == [200, 200, 502, 502]
+
+
 def test_route_timeout_wins(origin):
     origin.script = lambda connection: (connection.read_request(), connection.wait_for_close())
     config = {"routes": [route(origin.port, timeout={"connect": 5, "send": 5, "read": 0.2})]}

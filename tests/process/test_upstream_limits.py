@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from support.gateway import Gateway, upstream, wait_for
+from support.h2_origin import H2Origin
 from support.origin import OK, Origin
 from support.raw import RawClient
 
@@ -227,3 +228,36 @@ def test_a_request_body_waits_with_its_request():
             sender.join()
         assert first.read_response().status == 200
     assert origin.requests[-1].body == body
+
+
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 100_000, 1_000_000])
+def test_the_end_of_a_body_that_waits_is_not_lost(protocol, size):
+    """Of the first size the last byte fills the buffer and makes the gateway stop reading."""
+    script = Counted()
+    ends = []
+
+    def hold(connection, stream):
+        ends.append(len(connection.bodies[stream]))
+        if len(ends) > 1:
+            connection.respond(stream, 200, b"ok")
+
+    h1, h2 = Origin(script), H2Origin(on_end=hold)
+    with h1, h2:
+        node = h1 if protocol == "http1" else h2
+        running = config(node, requests=1, **LATE)
+        running["routes"][0]["upstream"] |= {"scheme": "http" if protocol == "http1" else "h2c",
+                                             "timeout": {"connect": 5, "send": 5, "read": 0.5}}
+        with Gateway(running) as gateway:
+            (first,) = start(gateway, 1)
+            wait_for(lambda: script.now or ends, "the first request")
+            with RawClient(gateway.port) as client:
+                upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
+                sender = threading.Thread(target=client.send, args=(upload,))
+                sender.start()
+                # Silent nodes: the first request ends by its read timeout, and so must the second at HTTP/1.
+                assert first.read_response().status == 504
+                assert client.read_response().status == (504 if protocol == "http1" else 200)
+                sender.join()
+                script.release()
+    assert protocol == "http1" or ends == [0, size]
