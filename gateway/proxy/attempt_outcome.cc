@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gateway/base/log.h"
+#include "gateway/proxy/grpc.h"
 
 namespace sluice {
 namespace {
@@ -87,6 +88,11 @@ void ReportOutlier(Endpoint& endpoint, std::span<const std::shared_ptr<Endpoint>
 }
 
 }  // namespace
+
+int JudgedStatus(const conf::UpstreamConfig& config, int status, const HeaderList& fields) {
+  const bool wanted = config.outlier || (config.checks && config.checks->passive);
+  return wanted ? OutcomeStatus(status, fields) : status;
+}
 
 bool IsFailure(const conf::UpstreamConfig& config, int status) {
   if (config.outlier && status >= 500) return true;

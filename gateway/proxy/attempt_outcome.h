@@ -8,6 +8,7 @@
 #include "conf/resources.h"
 #include "gateway/base/error.h"
 #include "gateway/base/time.h"
+#include "gateway/http/headers.h"
 #include "gateway/proxy/health.h"
 #include "gateway/proxy/upstream_state.h"
 
@@ -18,6 +19,9 @@ struct AttemptEnd {
   int status = 0;
   ErrorCode error = ErrorCode::kNone;
 };
+
+// The status by which a response is judged: what its head says, and of gRPC also its trailers.
+int JudgedStatus(const conf::UpstreamConfig& config, int status, const HeaderList& fields);
 
 // Does the head of a response alone say that the attempt has failed?
 bool IsFailure(const conf::UpstreamConfig& config, int status);

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "gateway/base/log.h"
-#include "gateway/base/text.h"
 #include "gateway/proxy/grpc.h"
 #include "gateway/proxy/upstream_state.h"
 
@@ -116,14 +115,8 @@ void CallPermit::Return(MonoTime now) {
   if (std::exchange(holds_request_, false)) admission_->Free(Counter::kActive);
 }
 
-// 200 OK may carry a failure of gRPC, in the head or in the trailers.
 CallOutcome CallPermit::OutcomeOf(int status, const HeaderList& fields) const {
-  if (const HeaderField* field = fields.Find("grpc-status"); field != nullptr && status == 200) {
-    constexpr uint64_t kUnimplemented = 12;  // the caller's mistake, by which nobody is cut off
-    const uint64_t code = ParseDecimal(field->value).value_or(0);
-    if (code != kUnimplemented) status = HttpStatusOfGrpc(code);
-  }
-  return balancer::OutcomeOfStatus(status, admission_->counts_429());
+  return balancer::OutcomeOfStatus(OutcomeStatus(status, fields), admission_->counts_429());
 }
 
 void CallPermit::ReportEndpoint(CallOutcome outcome, MonoTime now) {

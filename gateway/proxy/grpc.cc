@@ -49,6 +49,14 @@ int HttpStatusOfGrpc(uint64_t code) {
   return code < kStatuses.size() ? kStatuses[code] : 500;
 }
 
+int OutcomeStatus(int status, const HeaderList& fields) {
+  const HeaderField* const field = fields.Find("grpc-status");
+  if (field == nullptr || status != 200) return status;
+  constexpr uint64_t kUnimplemented = 12;
+  const uint64_t code = ParseDecimal(field->value).value_or(0);
+  return code == kUnimplemented ? status : HttpStatusOfGrpc(code);
+}
+
 std::string GrpcMessage(std::string_view text) {
   constexpr std::string_view kDigits = "0123456789ABCDEF";
   std::string out;

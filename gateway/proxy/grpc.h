@@ -21,6 +21,10 @@ int GrpcStatusOf(int http_status);
 // The status that a google.rpc.Code stands for: 200 for OK.
 int HttpStatusOfGrpc(uint64_t code);
 
+// How a node did, by the status and the fields of a head or by its trailers: 200 may carry a
+// failure of gRPC. UNIMPLEMENTED is the caller's mistake and stays 200.
+int OutcomeStatus(int status, const HeaderList& fields);
+
 // The value of grpc-message: printable ASCII, the rest percent-encoded.
 std::string GrpcMessage(std::string_view text);
 

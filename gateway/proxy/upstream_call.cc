@@ -296,7 +296,7 @@ void UpstreamCall::OnResponseHead(ResponseHead& head) {
     const MonoTime now = MonoNow();
     UpstreamState::ObserveLatency(*tried_.back(), now - attempt_started_, now);
   }
-  status_ = head.status;
+  status_ = JudgedStatus(*config_, head.status, head.fields);
   if (IsFailure(*config_, status_)) Report({.status = status_});
   permit_.OnAttemptHead(head.status, head.fields, context_.loop.now());
   if (IsRetryStatus(head.status, config_->retry) &&
@@ -323,7 +323,7 @@ void UpstreamCall::OnResponseRelayed(uint64_t count) { exchange_.OnResponseRelay
 void UpstreamCall::OnResponseEnd(const HeaderList& trailers) {
   // The connection goes back first: the exchange may begin the next request of a pipeline with it.
   // The trailers stay valid until then.
-  Report({.status = status_});
+  Report({.status = JudgedStatus(*config_, status_, trailers)});
   connected_ = false;
   Occupy(nullptr);
   permit_.OnEnd(trailers, context_.loop.now());

@@ -16,6 +16,7 @@ UNARY = "/test.Echo/Unary"
 CLIENT_STREAM = "/test.Echo/ClientStream"
 SERVER_STREAM = "/test.Echo/ServerStream"
 BOTH_STREAM = "/test.Echo/BothStream"
+FAIL = "/test.Echo/Fail"  # b"UNAVAILABLE 2": with that status behind two messages
 
 
 class Echo(grpc.GenericRpcHandler):
@@ -23,6 +24,7 @@ class Echo(grpc.GenericRpcHandler):
         self.cancelled = threading.Event()
         self.started = threading.Event()
         self.release = threading.Event()
+        self.failed = 0
 
     def service(self, call):
         handlers = {
@@ -30,6 +32,7 @@ class Echo(grpc.GenericRpcHandler):
             CLIENT_STREAM: grpc.stream_unary_rpc_method_handler(self.client_stream),
             SERVER_STREAM: grpc.unary_stream_rpc_method_handler(self.server_stream),
             BOTH_STREAM: grpc.stream_stream_rpc_method_handler(self.both_stream),
+            FAIL: grpc.unary_stream_rpc_method_handler(self.fail),
         }
         return handlers.get(call.method)
 
@@ -56,6 +59,14 @@ class Echo(grpc.GenericRpcHandler):
     def both_stream(self, requests, _):
         for request in requests:
             yield request.upper()
+
+
+    def fail(self, request, context):
+        self.failed += 1
+        status, messages = request.decode().split()
+        for _ in range(int(messages)):
+            yield b"message"
+        context.abort(grpc.StatusCode[status], "asked for")
 
 
 @contextlib.contextmanager
@@ -232,6 +243,66 @@ def test_reload_leaves_streams_open(stage):
         assert gateway.reload().returncode == 0
         go_on.release()
     assert answers == [b"Q%d" % number for number in range(10)]
+
+
+def fail(channel, status, messages):
+    """A call that ends with that status. grpcio sends trailers only when there was no message."""
+    with pytest.raises(grpc.RpcError) as failure:
+        list(channel.unary_stream(FAIL)(f"{status} {messages}".encode()))
+    return failure.value.code().name
+
+
+@contextlib.contextmanager
+def watched_pair():
+    """Two servers, the second asked when the first is left out; by what, is counted in all ways there are."""
+    never = {"interval": 86400}
+    with grpc_server() as (first, echo), grpc_server() as (second, other):
+        nodes = [{"host": "127.0.0.1", "port": port, "weight": 1, "priority": -at}
+                 for at, port in enumerate((first, second))]
+        long = {"base_ejection_time": 3600, "max_ejection_time": 3600, "max_ejection_percent": 100}
+        running = config(
+            nodes=nodes, outlier_detection={"consecutive_errors": 3, **long},
+            checks={"active": {"type": "tcp", "healthy": never, "unhealthy": never},
+                    "passive": {"unhealthy": {"http_failures": 3, "http_statuses": [500, 503, 504]}}},
+            circuit_breaker={"scope": "endpoint", "failure_percentage": 0, "consecutive_failures": 3,
+                             "open_time": 3600, "max_open_time": 3600})
+        with Gateway(running) as gateway, channel_to(gateway) as channel:
+            yield gateway, channel, echo, other
+
+
+@pytest.mark.parametrize("messages", [0, 2])
+@pytest.mark.parametrize("status", ["UNAVAILABLE", "INTERNAL", "UNKNOWN", "DATA_LOSS", "DEADLINE_EXCEEDED"])
+def test_a_server_that_fails_calls_is_left_out(status, messages):
+    """HTTP's status is 200 all the time: grpc-status counts, in trailers and in trailers-only answers."""
+    with watched_pair() as (gateway, channel, echo, other):
+        for number in range(3):
+            assert "node=" not in gateway.log, f"after {number} failures"
+            assert fail(channel, status, messages) == status
+        for text in ("node is ejected", "node is unhealthy", "circuit opened"):
+            assert gateway.log.count(text) == 1, gateway.log
+        assert fail(channel, status, messages) == status
+        assert (echo.failed, other.failed) == (3, 1)
+
+
+@pytest.mark.parametrize("messages", [0, 2])
+@pytest.mark.parametrize("status", ["NOT_FOUND", "INVALID_ARGUMENT", "UNIMPLEMENTED", "CANCELLED", "ABORTED"])
+def test_a_server_is_not_blamed_for_its_callers(status, messages):
+    with watched_pair() as (gateway, channel, echo, other):
+        for _ in range(6):
+            assert fail(channel, status, messages) == status
+        assert "node=" not in gateway.log
+        assert (echo.failed, other.failed) == (6, 0)
+
+
+def test_a_breaker_of_the_upstream_hears_of_failed_calls():
+    breaker = {"failure_percentage": 0, "consecutive_failures": 3, "open_time": 3600, "max_open_time": 3600}
+    with grpc_server() as (port, echo), Gateway(config(port, circuit_breaker=breaker)) as gateway:
+        with channel_to(gateway) as channel:
+            assert [fail(channel, "INTERNAL", messages) for messages in (0, 1, 0)] == ["INTERNAL"] * 3
+            with pytest.raises(grpc.RpcError) as failure:
+                channel.unary_unary(UNARY)(b"x")
+    assert (failure.value.code(), failure.value.details()) == (grpc.StatusCode.UNAVAILABLE, "circuit_open")
+    assert echo.failed == 3
 
 
 def test_tls_on_both_sides():
