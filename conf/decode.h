@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "conf/resources.h"
-#include "conf/schema.h"
+#include "conf/types.h"
 
 namespace sluice::conf {
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "conf/resources.h"
-#include "conf/schema.h"
+#include "conf/types.h"
 
 namespace sluice::conf {
 

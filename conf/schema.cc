@@ -1,79 +1,19 @@
 #include "conf/schema.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "gateway/base/json_writer.h"
 #include "gateway/base/text.h"
 
 namespace sluice::conf {
 namespace {
 
 constexpr size_t kShownText = 60;
-constexpr double kLongestSeconds = 1e9;  // a Duration holds nine times as much
-
-std::string Join(const std::vector<std::string_view>& words) {
-  std::string out;
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (i > 0) out += i + 1 == words.size() ? " or " : ", ";
-    out += words[i];
-  }
-  return out;
-}
-
-Duration FromSeconds(double value) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value));
-}
-
-// Splits "10MB" into 10 and "MB". nullopt when it does not begin with a number.
-std::optional<std::pair<double, std::string_view>> SplitUnit(std::string_view text) {
-  const size_t end = std::min(text.find_first_not_of("0123456789."), text.size());
-  double value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + end, value);
-  if (error != std::errc() || stop != text.data() + end) return std::nullopt;
-  return std::pair(value, text.substr(end));
-}
-
-struct Unit {
-  std::string_view name;
-  double factor;
-};
-
-constexpr Unit kTimeUnits[] = {{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
-constexpr Unit kSizeUnits[] = {{"", 1},
-                               {"B", 1},
-                               {"KB", 1e3},
-                               {"MB", 1e6},
-                               {"GB", 1e9},
-                               {"KiB", 1024.0},
-                               {"MiB", 1024.0 * 1024},
-                               {"GiB", 1024.0 * 1024 * 1024}};
-
-template <size_t kCount>
-std::optional<double> ReadWithUnit(const Node& node, const Unit (&units)[kCount]) {
-  if (!node.is_string()) return std::nullopt;
-  const auto split = SplitUnit(node.text);
-  if (!split) return std::nullopt;
-  for (const Unit& unit : units) {
-    if (unit.name == split->second) return split->first * unit.factor;
-  }
-  return std::nullopt;
-}
-
-std::string ShowDuration(Duration value) {
-  const auto count = std::chrono::duration_cast<milliseconds>(value).count();
-  if (count == 0) return "0";
-  if (count % 3'600'000 == 0) return std::to_string(count / 3'600'000) + "h";
-  return count % 1000 == 0 ? std::to_string(count / 1000) + "s" : std::to_string(count) + "ms";
-}
-
-bool IsNumber(const Node& node) {
-  return node.kind == Node::Kind::kInteger || node.kind == Node::Kind::kNumber;
-}
 
 }  // namespace
 
 std::string Place::Path() const {
-  if (parent == nullptr) return {};
+  if (parent == nullptr) return std::string(key);
   std::string path = parent->Path();
   if (index != kNoIndex) return path + "[" + std::to_string(index) + "]";
   if (!path.empty()) path += '.';
@@ -138,6 +78,15 @@ std::string Suggest(std::string_view word, const std::vector<std::string_view>& 
   return best.empty() ? std::string() : "did you mean \"" + std::string(best) + "\"?";
 }
 
+std::string JoinWords(const std::vector<std::string_view>& words) {
+  std::string out;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) out += i + 1 == words.size() ? " or " : ", ";
+    out += words[i];
+  }
+  return out;
+}
+
 bool RefuseNotBuilt(const Place& place) {
   const Node& node = place.node;
   const bool off = node.kind == Node::Kind::kBool && !node.boolean;
@@ -150,95 +99,33 @@ bool RefuseNotBuilt(const Place& place) {
 
 void FailUnknown(const Place& map, const Entry& entry, const std::vector<std::string_view>& names) {
   std::string hint = Suggest(entry.key, names);
-  if (hint.empty()) hint = "known fields are " + Join(names);
+  if (hint.empty()) hint = "known fields are " + JoinWords(names);
   map.Of(entry).FailAt(entry.key_position, "unknown field", std::move(hint));
 }
 
-void FailChoice(const Place& place, const std::vector<std::string_view>& words,
-                const std::vector<std::string_view>& not_built) {
-  const std::string& text = place.node.text;
-  if (place.node.is_string() &&
-      std::find(not_built.begin(), not_built.end(), text) != not_built.end()) {
-    place.Fail("\"" + text + "\" is not built yet; expected " + Join(words));
-    return;
+std::string SchemaJson(const std::vector<FieldSchema>& fields) {
+  std::string text;
+  JsonWriter json(text);
+  json.BeginObject().Member("type", "object").Member("additionalProperties", false);
+  json.Key("properties").BeginObject();
+  for (const FieldSchema& field : fields) {
+    std::string inner;
+    JsonWriter member(inner);
+    member.BeginObject().Member("description", field.doc);
+    if (!field.fallback.empty()) member.Key("default").Raw(field.fallback);
+    if (!field.type.json.empty()) inner.append(",").append(field.type.json);
+    json.Key(field.name).Raw(inner + "}");
   }
-  place.Expected(Join(words), place.node.is_string() ? Suggest(text, words) : std::string());
-}
-
-std::optional<bool> Boolean::operator()(const Place& place) const {
-  if (place.node.kind == Node::Kind::kBool) return place.node.boolean;
-  return place.Expected("true or false");
-}
-
-std::optional<std::string> Text::operator()(const Place& place) const {
-  const Node& node = place.node;
-  if (!node.is_string()) {
-    const bool scalar = IsNumber(node) || node.kind == Node::Kind::kBool;
-    return place.Expected("text", scalar ? "write it in quotes" : "");
+  json.EndObject();
+  const auto is_required = [](const FieldSchema& field) { return field.required; };
+  if (std::any_of(fields.begin(), fields.end(), is_required)) {
+    json.Key("required").BeginArray();
+    for (const FieldSchema& field : fields) {
+      if (field.required) json.String(field.name);
+    }
+    json.EndArray();
   }
-  const auto starts = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };
-  const auto length =
-      static_cast<size_t>(std::count_if(node.text.begin(), node.text.end(), starts));
-  if (length < min || length > max) {
-    place.Fail("expected text of " + std::to_string(min) + " to " + std::to_string(max) +
-               " characters, got " + std::to_string(length));
-    return std::nullopt;
-  }
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (std::any_of(node.text.begin(), node.text.end(), control)) {
-    place.Fail("expected text without control characters and line ends");
-    return std::nullopt;
-  }
-  return node.text;
-}
-
-std::optional<int64_t> ReadInteger(const Place& place, int64_t min, int64_t max) {
-  const Node& node = place.node;
-  if (node.kind == Node::Kind::kInteger && node.integer >= min && node.integer <= max) {
-    return node.integer;
-  }
-  if (min == std::numeric_limits<int64_t>::min()) return place.Expected("an integer");
-  return place.Expected("an integer from " + std::to_string(min) + " to " + std::to_string(max));
-}
-
-std::optional<Duration> Seconds::operator()(const Place& place) const {
-  const double value = place.node.number;
-  const bool in_range = (positive ? value > 0 : value >= 0) && value <= kLongestSeconds;
-  if (IsNumber(place.node) && in_range) {
-    // Not zero, which would mean something else, however short the time is.
-    return positive ? std::max(FromSeconds(value), Duration(1)) : FromSeconds(value);
-  }
-  return place.Expected(positive ? "a number of seconds above 0, at most 1000000000"
-                                 : "a number of seconds from 0 to 1000000000");
-}
-
-std::optional<Duration> TimeSpan::operator()(const Place& place) const {
-  const Node& node = place.node;
-  const auto seconds_value =
-      IsNumber(node) ? std::optional(node.number) : ReadWithUnit(node, kTimeUnits);
-  if (seconds_value && *seconds_value >= 0 && *seconds_value <= kLongestSeconds) {
-    const Duration value = FromSeconds(*seconds_value);
-    if (value >= min && value <= max) return value;
-  }
-  return place.Expected("a time from " + ShowDuration(min) + " to " + ShowDuration(max) +
-                        " such as 10s, 500ms, 2m or a number of seconds");
-}
-
-std::optional<uint64_t> ReadByteSize(const Place& place, uint64_t min, uint64_t max) {
-  const Node& node = place.node;
-  std::optional<double> value;
-  if (node.kind == Node::Kind::kInteger) value = node.number;
-  if (node.is_string()) value = ReadWithUnit(node, kSizeUnits);
-  const bool whole = value && *value == std::floor(*value) && *value < 9e18;
-  if (whole && *value >= static_cast<double>(min)) {
-    const auto bytes = static_cast<uint64_t>(*value);
-    if (bytes <= max) return bytes;
-  }
-  std::string what = "a size such as 10MB, 64KiB or a number of bytes";
-  if (min > 0 || max < (uint64_t{1} << 62)) {
-    what += " from " + std::to_string(min) + " to " + std::to_string(max);
-  }
-  return place.Expected(what);
+  return text.substr(1);  // members only
 }
 
 }  // namespace sluice::conf

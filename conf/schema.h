@@ -1,24 +1,19 @@
-// How a struct is read from a tree: a table of fields, each a name and a type. A type is a value
-// (Text{.max = 256}, Integer<int>{1, 512}) that reads one node or says what it expected. Reading a
-// map by its table finds unknown, missing and wrong fields, all of them at once. Tables are const
-// and live for the process; nothing here keeps a node.
+// How a struct is read from a tree: a table of fields, each a name and a type (conf/types.h), which
+// reads one node or says what it expected. Reading a map by its table finds unknown, missing and
+// wrong fields, all of them at once. Tables are const and live for the process; nothing here keeps
+// a node. A table can also describe itself, as JSON Schema and for people.
 #pragma once
 
-#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
-#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_set>
-#include <utility>
 #include <vector>
 
 #include "conf/config_tree.h"
 #include "conf/diagnostics.h"
-#include "gateway/base/time.h"
 
 namespace sluice::conf {
 
@@ -36,7 +31,7 @@ struct Place {
   Place Of(const Entry& entry) const { return {entry.value, diagnostics, this, entry.key}; }
   Place Of(size_t item) const { return {node.items[item], diagnostics, this, {}, item}; }
 
-  std::string Path() const;  // "routes[0].upstream.nodes"
+  std::string Path() const;  // "routes[0].upstream.nodes"; a root's own begins with its key
   void Fail(std::string message, std::string hint = {}) const;
   void FailAt(Position position, std::string message, std::string hint = {}) const;
   // "expected <what>, got the integer 5"
@@ -46,14 +41,33 @@ struct Place {
 // "the integer 5", "the text \"abc\"", "an empty list".
 std::string Describe(const Node& node);
 
+// "a, b or c"
+std::string JoinWords(const std::vector<std::string_view>& words);
+
 // "did you mean \"uri\"?" for the nearest of `names`, or nothing when none is near.
 std::string Suggest(std::string_view word, const std::vector<std::string_view>& names);
+
+// What a field is, for those who write configurations.
+struct FieldSchema;
+struct TypeSchema {
+  std::string json;                      // members of its JSON Schema: "type":"integer","minimum":1
+  std::string text;                      // for people: "an integer from 1"
+  std::vector<FieldSchema> fields = {};  // of a map
+};
+struct FieldSchema {
+  std::string_view name;
+  std::string_view doc;
+  TypeSchema type;
+  std::string fallback;  // its default as JSON; empty: none
+  bool required = false;
+};
 
 template <typename T>
 struct Field {
   std::string_view name;
   std::function<void(const Place&, T&)> store;
   bool required = false;
+  std::function<FieldSchema()> schema = {};  // empty: it is not described
 };
 
 template <typename T>
@@ -117,129 +131,18 @@ bool ReadFields(const Place& place, const Fields<T>& fields, T& out) {
   return true;
 }
 
-// --- types ---------------------------------------------------------------------------------------
-
-struct Boolean {
-  std::optional<bool> operator()(const Place& place) const;
-};
-
-// Text without control characters; lengths in characters, as JSON Schema counts.
-struct Text {
-  size_t min = 1;
-  size_t max = 4096;
-  std::optional<std::string> operator()(const Place& place) const;
-};
-
-std::optional<int64_t> ReadInteger(const Place& place, int64_t min, int64_t max);
-
 template <typename T>
-struct Integer {
-  int64_t min = std::numeric_limits<T>::min();
-  int64_t max = std::numeric_limits<T>::max();
-  std::optional<T> operator()(const Place& place) const {
-    const auto value = ReadInteger(place, min, max);
-    return value ? std::optional<T>(static_cast<T>(*value)) : std::nullopt;
+std::vector<FieldSchema> SchemaOf(const Fields<T>& fields) {
+  std::vector<FieldSchema> all;
+  for (const Field<T>& field : fields) {
+    if (!field.schema) continue;
+    all.push_back(field.schema());
+    all.back().required = field.required;
   }
-};
-
-// APISIX's durations: a number of seconds. `positive`: above zero.
-struct Seconds {
-  bool positive = true;
-  std::optional<Duration> operator()(const Place& place) const;
-};
-
-// The gateway section's durations: "10s", "500ms", "2m", "1h" or a number of seconds.
-struct TimeSpan {
-  Duration min = milliseconds(1);
-  Duration max = hours(24);
-  std::optional<Duration> operator()(const Place& place) const;
-};
-
-// "10MB" (powers of 1000), "64KiB" (powers of 1024) or a number of bytes.
-template <typename T>
-struct ByteSize;
-std::optional<uint64_t> ReadByteSize(const Place& place, uint64_t min, uint64_t max);
-
-template <typename T>
-struct ByteSize {
-  uint64_t min = 0;
-  uint64_t max = std::numeric_limits<T>::max();
-  std::optional<T> operator()(const Place& place) const {
-    const auto value = ReadByteSize(place, min, max);
-    return value ? std::optional<T>(static_cast<T>(*value)) : std::nullopt;
-  }
-};
-
-// One of some words; those of `not_built` are known but refused.
-template <typename T>
-struct Choice {
-  std::vector<std::pair<std::string_view, T>> values;
-  std::vector<std::string_view> not_built = {};
-  std::optional<T> operator()(const Place& place) const;
-};
-void FailChoice(const Place& place, const std::vector<std::string_view>& words,
-                const std::vector<std::string_view>& not_built);
-
-template <typename T>
-std::optional<T> Choice<T>::operator()(const Place& place) const {
-  std::vector<std::string_view> words;
-  for (const auto& [word, value] : values) {
-    if (place.node.is_string() && place.node.text == word) return value;
-    words.push_back(word);
-  }
-  FailChoice(place, words, not_built);
-  return std::nullopt;
+  return all;
 }
 
-// A list whose items are of one type. `unique` compares the items' text.
-template <typename Type>
-struct ListOf {
-  Type item;
-  size_t min = 0;
-  bool unique = true;
-
-  using Value =
-      typename decltype(std::declval<const Type&>()(std::declval<const Place&>()))::value_type;
-  std::optional<std::vector<Value>> operator()(const Place& place) const {
-    const Node& node = place.node;
-    if (!node.is_list() || node.items.size() < min) {
-      return place.Expected(min == 0 ? "a list" : "a list that is not empty");
-    }
-    std::vector<Value> values;
-    std::unordered_set<std::string_view> seen;
-    for (size_t i = 0; i < node.items.size(); ++i) {
-      const Place inner = place.Of(i);
-      auto value = item(inner);
-      if (!value) continue;
-      if (unique && !seen.insert(inner.node.text).second) {
-        inner.Fail("expected different items, got \"" + inner.node.text + "\" twice");
-        continue;
-      }
-      values.push_back(*std::move(value));
-    }
-    return values;
-  }
-};
-
-// One item, as a list: for `host` beside `hosts`.
-template <typename Type>
-struct OneOf {
-  Type item;
-  auto operator()(const Place& place) const {
-    using Value = typename ListOf<Type>::Value;
-    auto value = item(place);
-    return value ? std::optional<std::vector<Value>>({*std::move(value)}) : std::nullopt;
-  }
-};
-
-// A map that is read by its own table.
-template <typename T>
-struct Record {
-  const Fields<T>& fields;
-  std::optional<T> operator()(const Place& place) const {
-    T value;
-    return ReadFields(place, fields, value) ? std::optional<T>(std::move(value)) : std::nullopt;
-  }
-};
+// The members of the JSON Schema of a map with these fields and no others.
+std::string SchemaJson(const std::vector<FieldSchema>& fields);
 
 }  // namespace sluice::conf

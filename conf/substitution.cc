@@ -7,9 +7,9 @@
 #include <string_view>
 #include <utility>
 
-#include "conf/schema.h"
 #include "conf/source_file.h"
 #include "conf/tree_builder.h"
+#include "conf/types.h"
 #include "gateway/base/text.h"
 
 namespace sluice::conf {
