@@ -21,6 +21,7 @@ struct ServiceConfig {
   std::string upstream_id;
   Position upstream_id_position;
   bool enable_websocket = false;
+  const Node* plugins = nullptr;
   Position position;
 };
 
@@ -31,8 +32,9 @@ struct RouteDraft {
   std::vector<Cidr> single_address;                  // remote_addr
   std::optional<UpstreamConfig> upstream;            // inline
   std::optional<bool> enable_websocket;              // none: what the service says
-  std::string upstream_id, service_id;
-  Position upstream_id_position, service_id_position;
+  std::string upstream_id, service_id, plugin_config_id;
+  Position upstream_id_position, service_id_position, plugin_config_id_position;
+  const Node* plugins = nullptr;
 };
 
 // Each diagnoses what is wrong and returns what it could read. The id is empty when none is given.
@@ -42,6 +44,24 @@ RouteDraft DecodeRoute(const Place& place);
 SslConfig DecodeSsl(const Place& place);
 
 // --- types that several parts need --------------------------------------------------------------
+
+// A `plugins` map, which the snapshot reads.
+struct PluginsMap {
+  std::optional<const Node*> operator()(const Place& place) const;
+};
+
+// Calls `read` for each item of the list `name`, if it is there.
+template <typename Read>
+void ForEach(const Place& root, std::string_view name, Read read) {
+  const Node* list = root.node.Find(name);
+  if (list == nullptr || list->kind == Node::Kind::kNull) return;
+  const Place place{*list, root.diagnostics, &root, name};
+  if (!list->is_list()) {
+    place.Expected("a list");
+    return;
+  }
+  for (size_t i = 0; i < list->items.size(); ++i) read(place.Of(i));
+}
 
 // An APISIX id: 1 to 64 of a-z A-Z 0-9 - _ . or an integer from 1.
 struct Id {

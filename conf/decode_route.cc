@@ -95,8 +95,8 @@ const Fields<RouteDraft>& RouteFields() {
         Bind("upstream", &T::upstream, InlineUpstream{}),
         Reference("upstream_id", &T::upstream_id, &T::upstream_id_position),
         Reference("service_id", &T::service_id, &T::service_id_position),
-        NotBuilt<T>("plugins"),
-        NotBuilt<T>("plugin_config_id"),
+        Bind("plugins", &T::plugins, PluginsMap{}),
+        Reference("plugin_config_id", &T::plugin_config_id, &T::plugin_config_id_position),
         Bind("enable_websocket", &T::enable_websocket, Boolean{}),
         NotBuilt<T>("filter_func"),
         NotBuilt<T>("script"),
@@ -118,7 +118,7 @@ const Fields<ServiceConfig>& ServiceFields() {
         Bind("hosts", &T::hosts, ListOf<HostPattern>{.item = {}, .min = 1}),
         Bind("upstream", &T::upstream, InlineUpstream{}),
         Reference("upstream_id", &T::upstream_id, &T::upstream_id_position),
-        NotBuilt<T>("plugins"),
+        Bind("plugins", &T::plugins, PluginsMap{}),
         Bind("enable_websocket", &T::enable_websocket, Boolean{}),
         NotBuilt<T>("script"),
     };
@@ -157,7 +157,7 @@ RouteDraft DecodeRoute(const Place& place) {
   CheckOneOf(place, "remote_addr", "remote_addrs");
   const bool has_upstream = CheckOneOf(place, "upstream", "upstream_id");
   if (!has_upstream && place.node.Find("service_id") == nullptr &&
-      place.node.Find("plugins") == nullptr) {
+      place.node.Find("plugins") == nullptr && place.node.Find("plugin_config_id") == nullptr) {
     place.Fail("expected one of \"upstream\", \"upstream_id\" and \"service_id\"; all are missing");
   }
   Append(route.uris, draft.single_uri);

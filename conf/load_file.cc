@@ -17,10 +17,11 @@ namespace {
 constexpr size_t kMaximumIncludes = 1000;
 
 // APISIX's resources. The built ones are decoded; the others must be empty.
-constexpr std::string_view kBuilt[] = {"routes", "services", "upstreams", "ssls"};
-constexpr std::string_view kNotBuilt[] = {
-    "plugins", "plugin_configs", "plugin_metadata", "global_rules", "consumers", "consumer_groups",
-    "ssl",     "stream_routes",  "credentials",     "secrets",      "protos"};
+constexpr std::string_view kBuilt[] = {
+    "routes",         "services",        "upstreams",    "ssls",           "consumers",
+    "plugin_configs", "plugin_metadata", "global_rules", "consumer_groups"};
+constexpr std::string_view kNotBuilt[] = {"plugins",     "ssl",     "stream_routes",
+                                          "credentials", "secrets", "protos"};
 
 bool IsBuilt(std::string_view section) {
   return std::find(std::begin(kBuilt), std::end(kBuilt), section) != std::end(kBuilt);

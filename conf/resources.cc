@@ -6,78 +6,12 @@
 #include <utility>
 
 #include "conf/decode.h"
+#include "conf/decode_plugins.h"
 #include "conf/document.h"
+#include "conf/id_table.h"
 
 namespace sluice::conf {
 namespace {
-
-constexpr size_t kShownCandidates = 5;
-
-uint64_t Fnv1a(std::string_view text, uint64_t hash) {
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
-}
-
-// An id for an object that has none: from the fields that tell it from others, so that it is the
-// same after a reload, in another process, and when the list is reordered.
-std::string GenerateId(const Node& node, std::initializer_list<std::string_view> identity) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const std::string_view name : identity) {
-    const Node* value = node.Find(name);
-    if (value != nullptr) hash = Fnv1a(ToJson(*value), Fnv1a(name, hash));
-  }
-  std::string id = "auto-";
-  for (int shift = 60; shift >= 0; shift -= 4) id += "0123456789abcdef"[(hash >> shift) & 15];
-  return id;
-}
-
-// The ids of one resource list and where each stands.
-class IdTable {
- public:
-  IdTable(std::string_view list, Diagnostics& diagnostics)
-      : list_(list), diagnostics_(diagnostics) {}
-
-  // Makes the id of an object that gave none; the same identity twice gets a number.
-  std::string Generate(const Node& node, std::initializer_list<std::string_view> identity) {
-    const std::string base = GenerateId(node, identity);
-    const size_t count = ++generated_[base];
-    return count == 1 ? base : base + "-" + std::to_string(count);
-  }
-  void Add(const std::string& id, int32_t index, const Place& place) {
-    const auto [before, added] = ids_.emplace(id, Known{index, place.node.position});
-    if (added) return;
-    place.Fail("the id \"" + id + "\" is there twice in " + std::string(list_),
-               "the first is at " + diagnostics_.Locate(before->second.position));
-  }
-  std::optional<int32_t> Find(const std::string& id) const {
-    const auto found = ids_.find(id);
-    return found == ids_.end() ? std::nullopt : std::optional(found->second.index);
-  }
-  std::string Candidates(std::string_view id) const {
-    if (diagnostics_.total() >= Diagnostics::kMaximum) return {};  // would not be shown
-    if (ids_.empty()) return "there are no " + std::string(list_);
-    std::vector<std::string_view> names;
-    for (const auto& [known, where] : ids_) names.push_back(known);
-    std::sort(names.begin(), names.end());
-    std::string near = Suggest(id, names);
-    if (!near.empty()) return near;
-    std::string out = std::string(list_) + " are ";
-    for (size_t i = 0; i < std::min(names.size(), kShownCandidates); ++i) {
-      out.append(i == 0 ? "" : ", ").append(names[i]);
-    }
-    return names.size() > kShownCandidates ? out + ", ..." : out;
-  }
-
- private:
-  struct Known {
-    int32_t index;
-    Position position;
-  };
-  std::string_view list_;
-  Diagnostics& diagnostics_;
-  std::unordered_map<std::string, Known> ids_;
-  std::unordered_map<std::string, size_t> generated_;
-};
 
 class Decoder {
  public:
@@ -87,7 +21,8 @@ class Decoder {
         upstream_ids_("upstreams", diagnostics),
         service_ids_("services", diagnostics),
         route_ids_("routes", diagnostics),
-        ssl_ids_("ssls", diagnostics) {}
+        ssl_ids_("ssls", diagnostics),
+        plugins_(config, diagnostics) {}
 
   void Run();
 
@@ -96,24 +31,22 @@ class Decoder {
     std::vector<std::string> hosts;
     int32_t upstream = -1;
     bool enable_websocket = false;
+    int32_t plugins = -1;
   };
 
-  template <typename Read>
-  void ForEach(const Place& root, std::string_view name, Read read);
   void AddSsl(const Place& place);
   void AddUpstream(const Place& place);
   void AddService(const Place& place);
   void AddRoute(const Place& place);
   void ResolveCertificate(UpstreamTlsConfig& tls);
   int32_t AddInline(UpstreamConfig upstream, std::string key);
-  int32_t Resolve(const Place& place, const IdTable& table, const std::string& id, Position where,
-                  std::string_view field);
 
   Config& config_;
   Diagnostics& diagnostics_;
   IdTable upstream_ids_, service_ids_, route_ids_, ssl_ids_;
   std::unordered_map<std::string, Position> server_names_;
   std::vector<Service> services_;
+  PluginDecoder plugins_;
 };
 
 void Decoder::Run() {
@@ -132,20 +65,9 @@ void Decoder::Run() {
   }
   ForEach(root, "ssls", [this](const Place& place) { AddSsl(place); });
   ForEach(root, "upstreams", [this](const Place& place) { AddUpstream(place); });
+  plugins_.Run(root);
   ForEach(root, "services", [this](const Place& place) { AddService(place); });
   ForEach(root, "routes", [this](const Place& place) { AddRoute(place); });
-}
-
-template <typename Read>
-void Decoder::ForEach(const Place& root, std::string_view name, Read read) {
-  const Node* list = root.node.Find(name);
-  if (list == nullptr || list->kind == Node::Kind::kNull) return;
-  const Place place{*list, diagnostics_, &root, name};
-  if (!list->is_list()) {
-    place.Expected("a list");
-    return;
-  }
-  for (size_t i = 0; i < list->items.size(); ++i) read(place.Of(i));
 }
 
 void Decoder::AddSsl(const Place& place) {
@@ -196,12 +118,13 @@ void Decoder::AddUpstream(const Place& place) {
 void Decoder::AddService(const Place& place) {
   ServiceConfig config = DecodeService(place);
   if (config.id.empty()) config.id = service_ids_.Generate(place.node, {"name", "hosts"});
-  Service service{std::move(config.hosts), -1, config.enable_websocket};
+  Service service{std::move(config.hosts), -1, config.enable_websocket,
+                  plugins_.Add(place, config.plugins, "service/" + config.id)};
   if (config.upstream) {
     service.upstream = AddInline(*std::move(config.upstream), "service/" + config.id);
   } else if (!config.upstream_id.empty()) {
-    service.upstream = Resolve(place, upstream_ids_, config.upstream_id,
-                               config.upstream_id_position, "upstream_id");
+    service.upstream = upstream_ids_.Resolve(place, config.upstream_id, config.upstream_id_position,
+                                             "upstream_id");
   }
   service_ids_.Add(config.id, static_cast<int32_t>(services_.size()), place);
   services_.push_back(std::move(service));
@@ -216,36 +139,31 @@ void Decoder::AddRoute(const Place& place) {
                      "remote_addrs", "vars", "priority", "service_id"});
   }
   route_ids_.Add(route.id, static_cast<int32_t>(config_.routes.size()), place);
+  int32_t service_plugins = -1;
   if (!draft.service_id.empty()) {
     const int32_t index =
-        Resolve(place, service_ids_, draft.service_id, draft.service_id_position, "service_id");
+        service_ids_.Resolve(place, draft.service_id, draft.service_id_position, "service_id");
     if (index >= 0) {
       const Service& service = services_[static_cast<size_t>(index)];
       route.upstream = service.upstream;
       if (route.hosts.empty()) route.hosts = service.hosts;
       route.enable_websocket = service.enable_websocket;
+      service_plugins = service.plugins;
     }
   }
+  route.plugin_sets = plugins_.OfRoute(place, draft, service_plugins);
   if (draft.enable_websocket) route.enable_websocket = *draft.enable_websocket;
   if (draft.upstream) {
     route.upstream = AddInline(*std::move(draft.upstream), "route/" + route.id);
   } else if (!draft.upstream_id.empty()) {
     route.upstream =
-        Resolve(place, upstream_ids_, draft.upstream_id, draft.upstream_id_position, "upstream_id");
+        upstream_ids_.Resolve(place, draft.upstream_id, draft.upstream_id_position, "upstream_id");
   }
   // "*" among the hosts is the same as no condition on the host.
   if (std::find(route.hosts.begin(), route.hosts.end(), "*") != route.hosts.end()) {
     route.hosts.clear();
   }
   config_.routes.push_back(std::move(route));
-}
-
-int32_t Decoder::Resolve(const Place& place, const IdTable& table, const std::string& id,
-                         Position where, std::string_view field) {
-  if (const auto index = table.Find(id)) return *index;
-  const Place reference{*place.node.Find(field), diagnostics_, &place, field};
-  reference.FailAt(where, "there is no object with the id \"" + id + "\"", table.Candidates(id));
-  return -1;
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "conf/checks.h"
 #include "conf/config_tree.h"
 #include "conf/diagnostics.h"
+#include "conf/plugin_sets.h"
 #include "conf/resilience.h"
 #include "gateway/base/address.h"
 #include "gateway/base/log.h"
@@ -209,6 +210,7 @@ struct RouteConfig {
   bool enable_websocket = false;  // the route's, or else the service's
   int32_t upstream = -1;          // index into Config::upstreams; -1: none (503 at run time)
   std::optional<UpstreamTimeouts> timeout;  // the route's own, before the upstream's
+  std::vector<int32_t> plugin_sets;  // in Config::plugins; what a nearer one has, hides the further
   Position position;
 };
 
@@ -217,6 +219,7 @@ struct Config {
   std::vector<RouteConfig> routes;
   std::vector<UpstreamConfig> upstreams;  // named and inline ones
   std::vector<SslConfig> ssls;
+  PluginsConfig plugins;
   Node document;            // after includes and substitution
   Diagnostics diagnostics;  // sources, for Locate
 };

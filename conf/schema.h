@@ -103,9 +103,11 @@ Field<T> NotBuilt(std::string_view name) {
 
 void FailUnknown(const Place& map, const Entry& entry, const std::vector<std::string_view>& names);
 
-// Reads a map by its table. False when the node is not a map.
+// Reads a map by its table. False when the node is not a map. `skipped`: a member that somebody
+// else reads.
 template <typename T>
-bool ReadFields(const Place& place, const Fields<T>& fields, T& out) {
+bool ReadFields(const Place& place, const Fields<T>& fields, T& out,
+                std::string_view skipped = {}) {
   if (!place.node.is_map()) {
     place.Expected("a map");
     return false;
@@ -115,10 +117,8 @@ bool ReadFields(const Place& place, const Fields<T>& fields, T& out) {
     for (const Field<T>& field : fields) {
       if (field.name == entry.key) found = &field;
     }
-    if (found != nullptr) {
-      found->store(place.Of(entry), out);
-      continue;
-    }
+    if (found != nullptr) found->store(place.Of(entry), out);
+    if (found != nullptr || entry.key == skipped) continue;
     std::vector<std::string_view> names;
     for (const Field<T>& field : fields) names.push_back(field.name);
     FailUnknown(place, entry, names);

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace sluice {
@@ -24,6 +26,22 @@ class Arena {
     next_ += size;
     left_ -= size;
     return out;
+  }
+
+  // Aligned bytes, uninitialised.
+  void* AllocateAligned(size_t size, size_t alignment) {
+    char* const raw = Allocate(size + alignment - 1);
+    const auto address = reinterpret_cast<uintptr_t>(raw);
+    return raw + ((alignment - address % alignment) % alignment);
+  }
+
+  // `count` default values of a type that needs no destructor.
+  template <typename T>
+  T* AllocateArray(size_t count) {
+    static_assert(std::is_trivially_destructible_v<T>);
+    T* const first = static_cast<T*>(AllocateAligned(count * sizeof(T), alignof(T)));
+    std::uninitialized_value_construct_n(first, count);
+    return first;
   }
 
   std::string_view Copy(std::string_view text) {

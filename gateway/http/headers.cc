@@ -161,4 +161,28 @@ size_t HeaderList::Count(HeaderId id) const {
       fields_.begin(), fields_.end(), [id](const HeaderField& field) { return field.id == id; }));
 }
 
+void HeaderList::Set(const HeaderField& field) {
+  const HeaderField* const first = field.id != HeaderId::kOther ? Find(field.id) : Find(field.name);
+  if (first == nullptr) return Add(field);
+  const auto index = static_cast<size_t>(first - fields_.data());
+  fields_[index] = field;
+  RemoveAfter(index + 1, field.name, field.id);
+}
+
+void HeaderList::Remove(std::string_view name) { RemoveAfter(0, name, FindHeaderId(name)); }
+
+void HeaderList::RemoveAfter(size_t index, std::string_view name, HeaderId id) {
+  const auto from = fields_.begin() + static_cast<ptrdiff_t>(index);
+  const auto end = std::remove_if(from, fields_.end(), [&](const HeaderField& field) {
+    return field.id == id && (id != HeaderId::kOther || EqualsIgnoreCase(field.name, name));
+  });
+  if (end == fields_.end()) return;
+  fields_.erase(end, fields_.end());
+  first_.fill(kAbsent);
+  for (size_t i = 0; i < fields_.size(); ++i) {
+    auto& first = first_[static_cast<size_t>(fields_[i].id)];
+    if (first == kAbsent) first = static_cast<uint16_t>(i);
+  }
+}
+
 }  // namespace sluice

@@ -58,6 +58,7 @@ struct HeaderField {
   std::string_view name;   // as received
   std::string_view value;  // without surrounding white space
   HeaderId id = HeaderId::kOther;
+  bool by_plugin = false;  // stays as it is where we would set a field of that name
 };
 
 class HeaderList {
@@ -77,6 +78,10 @@ class HeaderList {
   void Add(std::string_view name, std::string_view value) {
     Add({name, value, FindHeaderId(name)});
   }
+
+  // In place of all fields of that name.
+  void Set(const HeaderField& field);
+  void Remove(std::string_view name);  // in any case
 
   size_t size() const { return fields_.size(); }
   bool empty() const { return fields_.empty(); }
@@ -102,6 +107,8 @@ class HeaderList {
  private:
   static constexpr uint16_t kAbsent = 0xffff;
   static constexpr size_t kUsualFields = 16;
+
+  void RemoveAfter(size_t index, std::string_view name, HeaderId id);
 
   std::vector<HeaderField> fields_;
   std::array<uint16_t, static_cast<size_t>(HeaderId::kCount)> first_;

@@ -28,10 +28,12 @@ std::shared_ptr<const Snapshot> Snapshot::Make(std::shared_ptr<const conf::Confi
   const size_t before = diagnostics.total();
   auto hash_keys = MakeHashKeys(*config, diagnostics);
   auto router = Router::Make(*config, diagnostics);
-  if (router == nullptr || diagnostics.total() != before) return nullptr;
+  auto plugins = PluginChains::Make(*config, diagnostics);
+  if (router == nullptr || plugins == nullptr || diagnostics.total() != before) return nullptr;
   auto snapshot = std::shared_ptr<Snapshot>(new Snapshot());
   snapshot->config_ = std::move(config);
   snapshot->router_ = std::move(router);
+  snapshot->plugins_ = std::move(plugins);
   snapshot->hash_keys_ = std::move(hash_keys);
   snapshot->revision_ = revision;
   return snapshot;

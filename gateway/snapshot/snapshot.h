@@ -12,6 +12,7 @@
 #include "conf/resources.h"
 #include "gateway/routing/hash_key.h"
 #include "gateway/routing/router.h"
+#include "gateway/snapshot/plugin_chains.h"
 
 namespace sluice {
 
@@ -24,6 +25,11 @@ class Snapshot {
   const conf::Config& config() const { return *config_; }
   const conf::GatewayConfig& gateway() const { return config_->gateway; }
   const Router& router() const { return *router_; }
+  const PluginChains& plugins() const { return *plugins_; }
+  // Null: no plugin applies to that route of this snapshot.
+  const Chain* chain(const conf::RouteConfig& route) const {
+    return plugins_->OfRoute(static_cast<size_t>(&route - config_->routes.data()));
+  }
   // What the upstream of that index hashes; null: nothing.
   const HashKey* hash_key(size_t upstream) const {
     const auto& key = hash_keys_[upstream];
@@ -36,6 +42,7 @@ class Snapshot {
 
   std::shared_ptr<const conf::Config> config_;
   std::unique_ptr<const Router> router_;
+  std::unique_ptr<const PluginChains> plugins_;
   std::vector<std::optional<HashKey>> hash_keys_;  // by upstream
   uint64_t revision_ = 0;
 };

@@ -11,7 +11,8 @@ INCLUDES = {
     "conf": {"gateway/base"},
     "gateway/routing": {"gateway/base", "gateway/http", "conf"},
     "gateway/observe": {"gateway/base", "gateway/http", "conf"},
-    "gateway/plugin": {"gateway/base", "gateway/http", "conf", "gateway/observe"},
+    "gateway/plugin": {
+        "gateway/base", "gateway/http", "conf", "gateway/routing", "gateway/observe"},
     "gateway/snapshot": {
         "gateway/base", "gateway/http", "conf", "gateway/routing", "gateway/observe",
         "gateway/plugin", "balancer"},
@@ -22,11 +23,11 @@ INCLUDES = {
         "gateway/base", "gateway/http", "gateway/net", "conf", "gateway/routing",
         "gateway/observe", "gateway/plugin", "gateway/snapshot", "gateway/proxy", "balancer"},
     "plugins": {
-        "gateway/plugin", "gateway/base", "gateway/http", "conf", "gateway/observe", "balancer",
-        "ratelimit"},
+        "gateway/plugin", "gateway/base", "gateway/http", "conf", "gateway/routing",
+        "gateway/observe", "balancer", "ratelimit"},
     "lua": {
-        "gateway/plugin", "gateway/base", "gateway/http", "conf", "gateway/observe", "balancer",
-        "ratelimit"},
+        "gateway/plugin", "gateway/base", "gateway/http", "conf", "gateway/routing",
+        "gateway/observe", "balancer", "ratelimit"},
     "gateway": {"gateway/control"},  # main.cc
 }
 

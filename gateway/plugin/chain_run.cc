@@ -1,0 +1,286 @@
+#include "gateway/plugin/chain_run.h"
+
+#include <algorithm>
+
+#include "gateway/base/log.h"
+#include "gateway/plugin/consumer.h"
+
+namespace sluice {
+
+void ChainRun::Begin(const Chain& chain, const Parts& parts) {
+  chain_ = chain;
+  costs_ = parts.costs;
+  suspensions_ = &parts.suspensions;
+  stage_ = Stage::kRequest;
+  index_ = 0;
+  request_.view_ = &parts.view;
+  request_.head_ = &parts.head;
+  request_.arena_ = &parts.arena;
+  request_.services_ = &parts.services;
+  request_.route_id_ = chain.route_id;
+}
+
+void ChainRun::End() {
+  if (request_.arena_ == nullptr) return;
+  if (suspended_ != nullptr) ForgetSuspension();
+  for (auto* node = request_.states_; node != nullptr; node = node->next) {
+    if (node->destroy != nullptr) node->destroy(node->state);
+  }
+  request_.states_ = nullptr;
+  request_.arena_ = nullptr;
+  request_.consumer_ = nullptr;
+  request_.body_ = {};
+  request_.reply_ = {};
+  request_.rewrite_ = {};
+  request_.response_changes_.clear();
+  chain_ = {};
+  response_ = nullptr;
+  current_ = nullptr;
+  delayed_ = resumed_ = false;
+  failed_plugin_ = failure_ = {};
+  filtered_.clear();
+  watching_.clear();
+}
+
+ChainRun::Result ChainRun::RunRequest() {
+  ticks_ = ReadTicks();
+  return Run();
+}
+
+ChainRun::Result ChainRun::RunHeaderFilter(ResponseContext& response) {
+  stage_ = Stage::kHeaderFilter;
+  index_ = 0;
+  response_ = &response;
+  ticks_ = ReadTicks();
+  return Run();
+}
+
+ChainRun::Result ChainRun::Run() {
+  while (true) {
+    if (stage_ == Stage::kRequest && index_ >= chain_.merge_point &&
+        request_.consumer_ != nullptr) {
+      chain_ = JoinConsumer(chain_, request_.consumer_->plugins, *request_.arena_);
+      index_ = 0;
+    }
+    if (index_ == steps().size()) return Result::kDone;
+    const ChainStep& step = steps()[index_++];
+    if (IsFilteredOut(*step.instance)) continue;
+    const Verdict verdict = Call(step);
+    if (verdict == Verdict::kContinue) continue;
+    Result result = Result::kDone;
+    if (Settle(verdict, result)) return result;
+  }
+}
+
+Verdict ChainRun::Call(const ChainStep& step) {
+  current_ = step.instance;
+  in_hook_ = true;
+  const Plugin& plugin = *step.instance->plugin;
+  Verdict verdict = Verdict::kContinue;
+  if (stage_ == Stage::kHeaderFilter) {
+    response_->shadowed_ = step.instance->meta.shadow;
+    response_->watched_ = false;
+    verdict = plugin.OnHeaderFilter(request_, *response_);
+    if (response_->watched_) watching_.push_back(step.instance);
+  } else {
+    verdict =
+        step.phase == Phase::kRewrite ? plugin.OnRewrite(request_) : plugin.OnAccess(request_);
+  }
+  in_hook_ = false;
+  CountTime(step);
+  if (verdict == Verdict::kSuspend && std::exchange(resumed_, false)) return resumed_with_;
+  if (verdict != Verdict::kSuspend && (key_.generation != 0 || delayed_)) {
+    ForgetSuspension();  // it has thought better of it
+  }
+  return verdict;
+}
+
+PluginCost& ChainRun::CostOf(const ChainStep& step) {
+  static PluginCost uncounted;
+  return step.cost < costs_.size() ? *costs_[step.cost] : uncounted;
+}
+
+void ChainRun::CountTime(const ChainStep& step) {
+  const uint64_t now = ReadTicks();
+  PluginCost& cost = CostOf(step);
+  PluginCost::Add(cost.calls, 1);
+  PluginCost::Add(cost.running, now - ticks_);
+  ticks_ = now;
+}
+
+bool ChainRun::IsFilteredOut(const PluginInstance& instance) {
+  if (instance.meta.filter == nullptr) return false;
+  for (const auto& [known, out] : filtered_) {
+    if (known == &instance) return out;
+  }
+  const bool out = !instance.meta.filter->Matches(*request_.view_);
+  filtered_.emplace_back(&instance, out);
+  return out;
+}
+
+bool ChainRun::Settle(Verdict verdict, Result& result) {
+  const ChainStep& step = steps()[index_ - 1];
+  PluginCost& cost = CostOf(step);
+  switch (verdict) {
+    case Verdict::kContinue:
+      return false;
+    case Verdict::kSuspend:
+      if (key_.generation == 0 && !delayed_) {
+        failure_ = "it suspended the request without a ticket";
+        return Settle(Verdict::kFail, result);
+      }
+      PluginCost::Add(cost.suspensions, 1);
+      suspended_ = &step;
+      result = Result::kSuspended;
+      return true;
+    case Verdict::kReply:
+      PluginCost::Add(cost.replies, 1);
+      result = SettleReply(*step.instance);
+      break;
+    case Verdict::kFail:
+      PluginCost::Add(cost.failures, 1);
+      result = SettleFailure(*step.instance);
+      break;
+  }
+  if (result == Result::kDone && step.instance->meta.shadow) PluginCost::Add(cost.shadowed, 1);
+  return result != Result::kDone;
+}
+
+ChainRun::Result ChainRun::SettleReply(const PluginInstance& instance) {
+  if (instance.meta.shadow) {
+    Log(LogLevel::kInfo, "a plugin in shadow mode would have replied",
+        {{"plugin", instance.kind->traits.name},
+         {"route", request_.route_id_},
+         {"status", request_.reply_.status}});
+    request_.reply_ = {};
+    return Result::kDone;
+  }
+  if (request_.reply_.status >= 400 && !instance.meta.error_response.empty()) {
+    request_.reply_.body = instance.meta.error_response;
+    const bool json = instance.meta.error_response.front() == '{';
+    request_.reply_.content_type = json ? "application/json" : "text/plain; charset=utf-8";
+  }
+  return Result::kReply;
+}
+
+ChainRun::Result ChainRun::SettleFailure(const PluginInstance& instance) {
+  const PluginTraits& traits = instance.kind->traits;
+  const bool open = traits.on_failure == FailureMode::kOpen || instance.meta.shadow;
+  Log(LogLevel::kWarn, "a plugin failed",
+      {{"plugin", traits.name},
+       {"route", request_.route_id_},
+       {"mode", open ? "open" : "closed"},
+       {"detail", failure_}});
+  if (open) return Result::kDone;
+  failed_plugin_ = traits.name;
+  return Result::kFailed;
+}
+
+// --- suspension ----------------------------------------------------------------------------------
+
+void ChainRun::ForgetSuspension() {
+  suspensions_->Remove(std::exchange(key_, {}));
+  suspended_ = nullptr;
+  delayed_ = false;
+  host_.SetTimeLimit(MonoTime::max());
+}
+
+Ticket ChainRun::Suspend(Duration limit) {
+  SLUICE_CHECK(in_hook_ && key_.generation == 0);
+  key_ = suspensions_->Add(*this);
+  host_.SetTimeLimit(request_.services_->now() + limit);
+  return {*suspensions_, key_};
+}
+
+Verdict ChainRun::Delay(Duration time) {
+  if (current_->meta.shadow) return Verdict::kContinue;
+  delayed_ = true;
+  host_.SetTimeLimit(request_.services_->now() + time);
+  return Verdict::kSuspend;
+}
+
+void ChainRun::OnResume(Verdict verdict) {
+  if (verdict == Verdict::kSuspend) {
+    failure_ = "it resumed a request with a suspension";
+    verdict = Verdict::kFail;
+  }
+  key_ = {};
+  host_.SetTimeLimit(MonoTime::max());
+  if (!in_hook_) return EndSuspension(verdict);
+  resumed_ = true;
+  resumed_with_ = verdict;
+}
+
+void ChainRun::OnTicketDropped() {
+  failure_ = "its ticket was dropped";
+  OnResume(Verdict::kFail);
+}
+
+void ChainRun::OnTimeLimit() {
+  if (suspended_ == nullptr) return;
+  if (std::exchange(delayed_, false)) return EndSuspension(Verdict::kContinue);
+  suspensions_->Remove(std::exchange(key_, {}));
+  failure_ = "it did not resume the request in time";
+  EndSuspension(Verdict::kFail);
+}
+
+void ChainRun::EndSuspension(Verdict verdict) {
+  const ChainStep& step = *std::exchange(suspended_, nullptr);
+  const uint64_t now = ReadTicks();
+  PluginCost::Add(CostOf(step).suspended, now - ticks_);
+  ticks_ = now;
+  current_ = step.instance;
+  Result result = Result::kDone;
+  if (!Settle(verdict, result)) result = Run();
+  if (result != Result::kSuspended) host_.OnChainResumed(result);
+}
+
+// --- the other phases ----------------------------------------------------------------------------
+
+void ChainRun::RunBeforeProxy(std::string_view node) {
+  ticks_ = ReadTicks();
+  for (const ChainStep& step : chain_.before_proxy) {
+    if (IsFilteredOut(*step.instance)) continue;
+    current_ = step.instance;
+    step.instance->plugin->OnBeforeProxy(request_, node);
+    CountTime(step);
+  }
+}
+
+void ChainRun::RunBodyFilter(BodyPiece& piece) {
+  ticks_ = ReadTicks();
+  for (const ChainStep& step : chain_.body_filter) {
+    if (std::find(watching_.begin(), watching_.end(), step.instance) == watching_.end()) continue;
+    current_ = step.instance;
+    step.instance->plugin->OnBodyFilter(request_, piece);
+    CountTime(step);
+  }
+}
+
+void ChainRun::RunLog(const AccessRecord& record) {
+  ticks_ = ReadTicks();
+  for (const ChainStep& step : chain_.log) {
+    if (IsFilteredOut(*step.instance)) continue;
+    current_ = step.instance;
+    step.instance->plugin->OnLog(request_, record);
+    CountTime(step);
+  }
+}
+
+void ChainRun::ApplyTo(ResponseHead& head) {
+  for (const HeaderChange& change : request_.response_changes_) {
+    switch (change.kind) {
+      case HeaderChange::Kind::kSet:
+        head.fields.Set({change.name, change.value, FindHeaderId(change.name), true});
+        break;
+      case HeaderChange::Kind::kAdd:
+        head.fields.Add({change.name, change.value, FindHeaderId(change.name), true});
+        break;
+      case HeaderChange::Kind::kRemove:
+        head.fields.Remove(change.name);
+        break;
+    }
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,135 @@
+// A chain at work on one request: an index that goes through the steps, stops at a verdict and goes
+// on when a ticket says so. Part of an exchange, made at its first use and recycled with it.
+//
+//   RunRequest ─► kDone │ kReply │ kSuspended ─► Host::OnChainResumed(kDone │ kReply)
+//   RunHeaderFilter the same
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gateway/observe/plugin_cost.h"
+#include "gateway/plugin/chain.h"
+#include "gateway/plugin/request_context.h"
+#include "gateway/plugin/ticket.h"
+
+namespace sluice {
+
+class ChainRun final : public Suspendable {
+ public:
+  enum class Result : uint8_t {
+    kDone,       // all steps were taken
+    kReply,      // reply() ends the request
+    kFailed,     // a plugin failed, closed
+    kSuspended,  // OnChainResumed will say
+  };
+
+  // Who runs it.
+  class Host {
+   public:
+    // The end of a suspension. Never from inside a Run call.
+    virtual void OnChainResumed(Result result) = 0;
+    // OnTimeLimit is due then; MonoTime::max(): not any more.
+    virtual void SetTimeLimit(MonoTime at) = 0;
+
+   protected:
+    ~Host() = default;
+  };
+
+  // What a run works with; all outlives it. `costs` has the cells of the snapshot by number; empty:
+  // nothing is counted.
+  struct Parts {
+    RequestView& view;
+    RequestHead& head;
+    Arena& arena;
+    PluginServices& services;
+    SuspensionTable& suspensions;
+    std::span<PluginCost* const> costs;
+  };
+
+  explicit ChainRun(Host& host) : host_(host), request_(*this) {}
+  ~ChainRun() { End(); }
+  ChainRun(const ChainRun&) = delete;
+  ChainRun& operator=(const ChainRun&) = delete;
+
+  // `chain` outlives the run.
+  void Begin(const Chain& chain, const Parts& parts);
+  // The request is over: forgets what plugins have kept for it; tickets have no more effect.
+  void End();
+
+  Result RunRequest();
+  // `response` has to live until the result is not kSuspended.
+  Result RunHeaderFilter(ResponseContext& response);
+  void RunBeforeProxy(std::string_view node);
+  void RunBodyFilter(BodyPiece& piece);
+  void RunLog(const AccessRecord& record);
+  void OnTimeLimit();
+
+  void SetBody(std::string_view body) { request_.body_ = body; }
+  bool is_suspended() const { return suspended_ != nullptr; }
+  uint64_t request_body_limit() const { return chain_.request_body_limit; }
+  bool filters_body() const { return !watching_.empty(); }
+
+  // What plugins have said.
+  RequestContext& request() { return request_; }
+  const PluginReply& reply() const { return request_.reply_; }
+  const UpstreamRewrite& rewrite() const { return request_.rewrite_; }
+  std::string_view body() const { return request_.body_; }
+  std::string_view failed_plugin() const { return failed_plugin_; }
+  std::string_view failure() const { return failure_; }
+  // What they asked for of the response before there was one.
+  void ApplyTo(ResponseHead& head);
+
+  void OnResume(Verdict verdict) override;
+  void OnTicketDropped() override;
+  RequestContext& suspended_request() override { return request_; }
+
+ private:
+  friend class RequestContext;
+
+  enum class Stage : uint8_t { kRequest, kHeaderFilter };
+
+  Result Run();
+  Verdict Call(const ChainStep& step);
+  bool IsFilteredOut(const PluginInstance& instance);
+  // The result of the step before index_; nullopt: the next one, please.
+  bool Settle(Verdict verdict, Result& result);
+  Result SettleFailure(const PluginInstance& instance);
+  Result SettleReply(const PluginInstance& instance);
+  void EndSuspension(Verdict verdict);
+  void ForgetSuspension();
+  Ticket Suspend(Duration limit);
+  Verdict Delay(Duration time);
+  std::span<const ChainStep> steps() const {
+    return stage_ == Stage::kRequest ? chain_.request : chain_.header_filter;
+  }
+  PluginCost& CostOf(const ChainStep& step);
+  void CountTime(const ChainStep& step);
+
+  Host& host_;
+  RequestContext request_;
+  Chain chain_;
+  std::span<PluginCost* const> costs_;
+  SuspensionTable* suspensions_ = nullptr;
+  ResponseContext* response_ = nullptr;
+  Stage stage_ = Stage::kRequest;
+  size_t index_ = 0;                         // of the next step
+  uint64_t ticks_ = 0;                       // at the last boundary
+  const PluginInstance* current_ = nullptr;  // whose hook runs
+  // The suspension: of which step, and its ticket's key; resumed_ when that was used already.
+  const ChainStep* suspended_ = nullptr;
+  SuspensionTable::Key key_;
+  bool in_hook_ = false;
+  bool delayed_ = false;  // the time limit is the end that is wanted
+  bool resumed_ = false;
+  Verdict resumed_with_ = Verdict::kContinue;
+  std::string_view failed_plugin_;
+  std::string_view failure_;
+  std::vector<std::pair<const PluginInstance*, bool>> filtered_;  // by `_meta.filter`, once
+  std::vector<const PluginInstance*> watching_;                   // the response's body
+};
+
+}  // namespace sluice

@@ -1,0 +1,222 @@
+#include "gateway/plugin/request_context.h"
+
+#include <algorithm>
+#include <new>
+
+#include "gateway/base/json_writer.h"
+#include "gateway/http/uri.h"
+#include "gateway/plugin/chain_run.h"
+#include "gateway/plugin/consumer.h"
+
+namespace sluice {
+namespace {
+
+bool IsControl(char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; }
+
+HeaderField MakeField(std::string_view name, std::string_view value, Arena& arena) {
+  const std::string_view copy = CopyFieldValue(name, arena);
+  return {copy, CopyFieldValue(value, arena), FindHeaderId(copy), true};
+}
+
+std::string_view FindValue(const HeaderList& fields, std::string_view name) {
+  const HeaderField* const field = fields.Find(name);
+  if (field == nullptr) return {};
+  return field->value.data() == nullptr ? std::string_view("") : field->value;
+}
+
+// A query may hold what a client can send in one: neither controls nor spaces, nor a fragment.
+bool IsQuery(std::string_view query) {
+  return std::none_of(query.begin(), query.end(),
+                      [](char c) { return IsControl(c) || c == '\t' || c == ' ' || c == '#'; });
+}
+
+}  // namespace
+
+std::string_view CopyFieldValue(std::string_view value, Arena& arena) {
+  char* const copy = arena.Allocate(value.size() + 1);
+  std::replace_copy_if(value.begin(), value.end(), copy, IsControl, ' ');
+  return {copy, value.size()};
+}
+
+std::string_view RequestContext::Header(std::string_view name) const {
+  return FindValue(head_->fields, name);
+}
+
+std::string_view RequestContext::Value(const Variable& variable) {
+  const std::string_view value = variable.Value(*view_, scratch_);
+  if (value.data() != scratch_.data() || value.empty()) return value;
+  return arena_->Copy(value);
+}
+
+bool RequestContext::is_shadowed() const {
+  return run_.current_ != nullptr && run_.current_->meta.shadow;
+}
+
+// --- changes -------------------------------------------------------------------------------------
+
+void RequestContext::SetHeader(std::string_view name, std::string_view value) {
+  if (is_shadowed()) return;
+  const HeaderField field = MakeField(name, value, *arena_);
+  if (field.id == HeaderId::kHost) return SetUpstreamHost(value);
+  head_->fields.Set(field);
+}
+
+void RequestContext::AddHeader(std::string_view name, std::string_view value) {
+  if (is_shadowed()) return;
+  const HeaderField field = MakeField(name, value, *arena_);
+  if (field.id == HeaderId::kHost) return SetUpstreamHost(value);
+  head_->fields.Add(field);
+}
+
+void RequestContext::RemoveHeader(std::string_view name) {
+  if (!is_shadowed()) head_->fields.Remove(name);
+}
+
+Status RequestContext::SetUpstreamUri(std::string_view uri) {
+  const size_t mark = std::min(uri.find('?'), uri.size());
+  SLUICE_ASSIGN_OR_RETURN(std::string_view path,
+                          NormalizePath(arena_->Copy(uri.substr(0, mark)), *arena_));
+  if (!path.starts_with('/')) {
+    return ClientError(ErrorCode::kBadPath, "expected a path that begins with / after a rewrite");
+  }
+  const std::string_view query = uri.substr(mark);
+  if (!IsQuery(query)) {
+    return ClientError(ErrorCode::kBadPath, "expected a query without spaces after a rewrite");
+  }
+  if (is_shadowed()) return {};
+  char* const target = arena_->Allocate(path.size() + query.size());
+  path.copy(target, path.size());
+  query.copy(target + path.size(), query.size());
+  rewrite_.target = {target, path.size() + query.size()};
+  return {};
+}
+
+std::string_view RequestContext::upstream_uri() {
+  if (!rewrite_.target.empty()) return rewrite_.target;
+  if (!head_->has_query) return view_->path;
+  scratch_.assign(view_->path).append("?").append(head_->query);
+  return arena_->Copy(scratch_);
+}
+
+void RequestContext::SetUpstreamMethod(std::string_view method) {
+  if (!is_shadowed()) rewrite_.method = arena_->Copy(method);
+}
+
+void RequestContext::SetUpstreamHost(std::string_view host) {
+  if (!is_shadowed()) rewrite_.host = CopyFieldValue(host, *arena_);
+}
+
+void RequestContext::SetBody(std::string_view body) {
+  if (is_shadowed()) return;
+  body_ = arena_->Copy(body);
+  head_->body = {BodyFraming::Kind::kLength, body.size()};
+}
+
+void RequestContext::SetClientAddress(const IpAddress& ip) {
+  if (is_shadowed()) return;
+  view_->client_ip = ip;
+  view_->client_text = arena_->Copy(ip.ToString());
+}
+
+void RequestContext::SetConsumer(const Consumer& consumer) {
+  if (!is_shadowed()) consumer_ = &consumer;
+}
+
+void RequestContext::SetResponseHeader(std::string_view name, std::string_view value) {
+  if (is_shadowed()) return;
+  response_changes_.push_back(
+      {HeaderChange::Kind::kSet, CopyFieldValue(name, *arena_), CopyFieldValue(value, *arena_)});
+}
+
+void RequestContext::AddResponseHeader(std::string_view name, std::string_view value) {
+  if (is_shadowed()) return;
+  response_changes_.push_back(
+      {HeaderChange::Kind::kAdd, CopyFieldValue(name, *arena_), CopyFieldValue(value, *arena_)});
+}
+
+// --- verdicts ------------------------------------------------------------------------------------
+
+Verdict RequestContext::Reply(int status) { return Reply(status, {}); }
+
+Verdict RequestContext::Reply(int status, std::string_view body, std::string_view content_type) {
+  reply_ = {status, arena_->Copy(body), arena_->Copy(content_type)};
+  return Verdict::kReply;
+}
+
+Verdict RequestContext::ReplyMessage(int status, std::string_view message) {
+  scratch_.clear();
+  JsonWriter(scratch_).BeginObject().Member("message", message).EndObject();
+  scratch_ += '\n';
+  return Reply(status, scratch_);
+}
+
+Verdict RequestContext::ReplyErrorMessage(int status, std::string_view message) {
+  scratch_.clear();
+  JsonWriter(scratch_).BeginObject().Member("error_msg", message).EndObject();
+  scratch_ += '\n';
+  return Reply(status, scratch_);
+}
+
+Verdict RequestContext::Fail(std::string_view detail) {
+  run_.failure_ = arena_->Copy(detail);
+  return Verdict::kFail;
+}
+
+Verdict RequestContext::Delay(Duration time) { return run_.Delay(time); }
+
+Ticket RequestContext::Suspend(Duration limit) { return run_.Suspend(limit); }
+
+// --- state ---------------------------------------------------------------------------------------
+
+void* RequestContext::FindState() const {
+  const void* const plugin = run_.current_->plugin.get();
+  for (const StateNode* node = states_; node != nullptr; node = node->next) {
+    if (node->plugin == plugin) return node->state;
+  }
+  return nullptr;
+}
+
+void* RequestContext::AllocateState(size_t size, size_t alignment) {
+  return arena_->AllocateAligned(size, alignment);
+}
+
+void RequestContext::AddState(void* state, void (*destroy)(void*)) {
+  void* const place = arena_->AllocateAligned(sizeof(StateNode), alignof(StateNode));
+  states_ = ::new (place) StateNode{run_.current_->plugin.get(), state, destroy, states_};
+}
+
+// --- the response --------------------------------------------------------------------------------
+
+std::string_view ResponseContext::Header(std::string_view name) const {
+  return FindValue(head_.fields, name);
+}
+
+void ResponseContext::SetStatus(int status) {
+  if (shadowed_) return;
+  head_.status = status;
+  head_.reason = {};
+}
+
+void ResponseContext::SetHeader(std::string_view name, std::string_view value) {
+  if (!shadowed_) head_.fields.Set(MakeField(name, value, arena_));
+}
+
+void ResponseContext::AddHeader(std::string_view name, std::string_view value) {
+  if (!shadowed_) head_.fields.Add(MakeField(name, value, arena_));
+}
+
+void ResponseContext::RemoveHeader(std::string_view name) {
+  if (!shadowed_) head_.fields.Remove(name);
+}
+
+void ResponseContext::ChangeBody() {
+  watched_ = true;
+  head_.body = {BodyFraming::Kind::kChunked, 0};
+}
+
+void ResponseContext::ChangeBody(uint64_t length) {
+  watched_ = true;
+  head_.body = {BodyFraming::Kind::kLength, length};
+}
+
+}  // namespace sluice

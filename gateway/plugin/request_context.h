@@ -1,0 +1,204 @@
+// A request as plugins see and change it: from the match of its route to its log line. What a
+// plugin sets is copied into the request's arena, so any view may be given. Owned by the exchange,
+// dies with it; used on the loop thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "gateway/base/arena.h"
+#include "gateway/base/result.h"
+#include "gateway/base/time.h"
+#include "gateway/http/message.h"
+#include "gateway/http/request_view.h"
+#include "gateway/http/variables.h"
+#include "gateway/plugin/services.h"
+#include "gateway/plugin/ticket.h"
+#include "gateway/plugin/verdict.h"
+
+namespace sluice {
+
+class ChainRun;
+struct Consumer;
+
+// The reply that a plugin has made.
+struct PluginReply {
+  int status = 0;
+  std::string_view body;
+  std::string_view content_type;
+};
+
+// What is sent to the upstream instead of what the client sent; empty: the client's.
+struct UpstreamRewrite {
+  std::string_view method;
+  std::string_view target;  // path and query, in origin form
+  std::string_view host;
+};
+
+// A change of the response that is asked for before there is one.
+struct HeaderChange {
+  enum class Kind : uint8_t { kSet, kAdd, kRemove };
+  Kind kind = Kind::kSet;
+  std::string_view name;
+  std::string_view value;
+};
+
+// Bytes that no field value may hold (RFC 9110 5.5) become spaces: a value can come from a request.
+std::string_view CopyFieldValue(std::string_view value, Arena& arena);
+
+class RequestContext {
+ public:
+  explicit RequestContext(ChainRun& run) : run_(run) {}
+  RequestContext(const RequestContext&) = delete;
+  RequestContext& operator=(const RequestContext&) = delete;
+
+  // --- to read
+
+  const RequestView& view() const { return *view_; }
+  const RequestHead& head() const { return *view_->head; }
+  // The value of the first field of that name; null data() when there is none.
+  std::string_view Header(std::string_view name) const;
+  // $remote_addr, $arg_x …: null data() when the request does not have it.
+  std::string_view Value(const Variable& variable);
+  // The whole body; only where the plugin's request_body_limit asked for it.
+  std::string_view body() const { return body_; }
+  const Consumer* consumer() const { return consumer_; }  // null: nobody has said who it is
+  std::string_view route_id() const { return route_id_; }
+  PluginServices& services() const { return *services_; }
+  Arena& arena() const { return *arena_; }  // lives as long as the request
+
+  // --- to change, in rewrite and access. In shadow mode nothing happens.
+
+  void SetHeader(std::string_view name, std::string_view value);
+  void AddHeader(std::string_view name, std::string_view value);
+  void RemoveHeader(std::string_view name);
+  // What the upstream is asked for: "/path?query". Normalised as every path is; an error when that
+  // refuses it. $uri and the log keep what the client asked for.
+  Status SetUpstreamUri(std::string_view uri);
+  void SetUpstreamMethod(std::string_view method);
+  void SetUpstreamHost(std::string_view host);
+  std::string_view upstream_uri();  // as it is now, "/path?query"
+  void SetBody(std::string_view body);
+  void SetClientAddress(const IpAddress& ip);
+  // Who sends this. The consumer's plugins join the chain behind the phase rewrite.
+  void SetConsumer(const Consumer& consumer);
+  // Of the response, whoever makes it.
+  void SetResponseHeader(std::string_view name, std::string_view value);
+  void AddResponseHeader(std::string_view name, std::string_view value);
+
+  // --- to end or hold it; for `return`
+
+  // Without a body a status from 400 gets {"error_msg":"403 Forbidden"}.
+  Verdict Reply(int status);
+  Verdict Reply(int status, std::string_view body,
+                std::string_view content_type = "application/json");
+  // {"message":"..."} and {"error_msg":"..."}, with a line end: most of APISIX's replies.
+  Verdict ReplyMessage(int status, std::string_view message);
+  Verdict ReplyErrorMessage(int status, std::string_view message);
+  // `detail` is for the log: what was expected and what came.
+  Verdict Fail(std::string_view detail);
+  // Goes on after that time.
+  Verdict Delay(Duration time);
+  // The request waits until the ticket is resumed, at most `limit`. Return Verdict::kSuspend.
+  Ticket Suspend(Duration limit);
+
+  // --- what a plugin remembers of this request: made at its first use in any phase, destroyed with
+  // the request. T is found by the plugin's object, so each configured plugin has one.
+  template <typename T>
+  T& State() {
+    if (void* const found = FindState()) return *static_cast<T*>(found);
+    T* const made = ::new (AllocateState(sizeof(T), alignof(T))) T();
+    if constexpr (std::is_trivially_destructible_v<T>) {
+      AddState(made, nullptr);
+    } else {
+      AddState(made, [](void* state) { static_cast<T*>(state)->~T(); });
+    }
+    return *made;
+  }
+
+ private:
+  friend class ChainRun;
+
+  struct StateNode {
+    const void* plugin;
+    void* state;
+    void (*destroy)(void*);
+    StateNode* next;
+  };
+
+  void* FindState() const;
+  void* AllocateState(size_t size, size_t alignment);
+  void AddState(void* state, void (*destroy)(void*));
+  bool is_shadowed() const;
+
+  ChainRun& run_;
+  RequestView* view_ = nullptr;
+  RequestHead* head_ = nullptr;
+  Arena* arena_ = nullptr;
+  PluginServices* services_ = nullptr;
+  const Consumer* consumer_ = nullptr;
+  std::string_view route_id_;
+  std::string_view body_;
+  PluginReply reply_;
+  UpstreamRewrite rewrite_;
+  std::vector<HeaderChange> response_changes_;
+  StateNode* states_ = nullptr;
+  std::string scratch_;
+};
+
+// The response's head in header_filter.
+class ResponseContext {
+ public:
+  ResponseContext(ResponseHead& head, Arena& arena, bool from_upstream)
+      : head_(head), arena_(arena), from_upstream_(from_upstream) {}
+
+  int status() const { return head_.status; }
+  bool is_from_upstream() const { return from_upstream_; }  // false: a plugin's, or ours
+  const ResponseHead& head() const { return head_; }
+  std::string_view Header(std::string_view name) const;
+
+  void SetStatus(int status);
+  void SetHeader(std::string_view name, std::string_view value);
+  void AddHeader(std::string_view name, std::string_view value);
+  void RemoveHeader(std::string_view name);
+
+  // Without one of these OnBodyFilter is not called for this response. It sees all pieces of the
+  // body and leaves its length as it is, or changes it: to a length that is known or not.
+  void WatchBody() { watched_ = true; }
+  void ChangeBody();
+  void ChangeBody(uint64_t length);
+
+ private:
+  friend class ChainRun;
+
+  ResponseHead& head_;
+  Arena& arena_;
+  const bool from_upstream_;
+  bool shadowed_ = false;
+  bool watched_ = false;  // by the plugin that is asked
+};
+
+// A piece of the response's body on its way to the client. A body without bytes has one piece.
+class BodyPiece {
+ public:
+  BodyPiece(std::string_view bytes, bool is_last) : bytes_(bytes), is_last_(is_last) {}
+
+  std::string_view bytes() const { return bytes_; }
+  bool is_last() const { return is_last_; }
+  void Set(std::string bytes) {
+    owned_ = std::move(bytes);
+    bytes_ = owned_;
+  }
+  void Clear() { bytes_ = {}; }
+
+ private:
+  std::string_view bytes_;
+  std::string owned_;
+  const bool is_last_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,28 @@
+// What a worker does for its plugins, so that they need no sockets, no timers and no clock of their
+// own. Implemented by gateway/proxy; one for each worker, outlives all plugins and requests. Used
+// on the loop thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "gateway/base/time.h"
+
+namespace sluice {
+
+class PluginServices {
+ public:
+  virtual MonoTime now() const = 0;  // of this turn of the loop, to the millisecond
+  virtual uint64_t Random() = 0;
+  virtual uint32_t worker_index() const = 0;
+
+  // Runs `work` on a pool thread (hashing a password: whatever takes longer than 100 us), then
+  // `done` on the loop thread, where a ticket may be resumed. `work` must touch nothing that
+  // requests touch.
+  virtual void RunOffLoop(std::function<void()> work, std::function<void()> done) = 0;
+
+ protected:
+  ~PluginServices() = default;
+};
+
+}  // namespace sluice
