@@ -38,6 +38,7 @@ enum class ErrorCode : uint8_t {
   kNoHealthyNode,     // 503: no node can be tried
   kCircuitOpen,       // 503: the upstream's circuit breaker, or that of each endpoint, is open
   kUpstreamOverflow,  // 503: the upstream's limits are reached
+  kPluginReply,       // a plugin's, whose status it is
   // The upstream's fault.
   kConnectRefused,        // 502
   kConnectFailed,         // 502: any other failure to connect
@@ -55,6 +56,7 @@ enum class ErrorCode : uint8_t {
   kTunnelIdle,            // log only: nothing came through a tunnel for too long
   // Ours.
   kInternal,         // 500
+  kPluginFailed,     // 500: a plugin could not do its work, and its failure mode is closed
   kConnectionLimit,  // 503
   kDraining,         // 503
   // Set-up: configuration, processes, files.

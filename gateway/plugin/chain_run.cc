@@ -156,7 +156,7 @@ ChainRun::Result ChainRun::SettleReply(const PluginInstance& instance) {
     return Result::kDone;
   }
   if (request_.reply_.status >= 400 && !instance.meta.error_response.empty()) {
-    request_.reply_.body = instance.meta.error_response;
+    request_.reply_.body = request_.reply_.message = instance.meta.error_response;
     const bool json = instance.meta.error_response.front() == '{';
     request_.reply_.content_type = json ? "application/json" : "text/plain; charset=utf-8";
   }
@@ -192,9 +192,10 @@ Ticket ChainRun::Suspend(Duration limit) {
   return {*suspensions_, key_};
 }
 
-Verdict ChainRun::Delay(Duration time) {
-  if (current_->meta.shadow) return Verdict::kContinue;
+Verdict ChainRun::Delay(Duration time, Verdict then) {
+  if (current_->meta.shadow) return then;
   delayed_ = true;
+  resumed_with_ = then;
   host_.SetTimeLimit(request_.services_->now() + time);
   return Verdict::kSuspend;
 }
@@ -218,7 +219,7 @@ void ChainRun::OnTicketDropped() {
 
 void ChainRun::OnTimeLimit() {
   if (suspended_ == nullptr) return;
-  if (std::exchange(delayed_, false)) return EndSuspension(Verdict::kContinue);
+  if (std::exchange(delayed_, false)) return EndSuspension(resumed_with_);
   suspensions_->Remove(std::exchange(key_, {}));
   failure_ = "it did not resume the request in time";
   EndSuspension(Verdict::kFail);

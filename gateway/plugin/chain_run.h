@@ -67,6 +67,10 @@ class ChainRun final : public Suspendable {
   void RunBodyFilter(BodyPiece& piece);
   void RunLog(const AccessRecord& record);
   void OnTimeLimit();
+  // What the request waits for is not wanted any more.
+  void CancelSuspension() {
+    if (suspended_ != nullptr) ForgetSuspension();
+  }
 
   void SetBody(std::string_view body) { request_.body_ = body; }
   bool is_suspended() const { return suspended_ != nullptr; }
@@ -102,7 +106,7 @@ class ChainRun final : public Suspendable {
   void EndSuspension(Verdict verdict);
   void ForgetSuspension();
   Ticket Suspend(Duration limit);
-  Verdict Delay(Duration time);
+  Verdict Delay(Duration time, Verdict then);
   std::span<const ChainStep> steps() const {
     return stage_ == Stage::kRequest ? chain_.request : chain_.header_filter;
   }

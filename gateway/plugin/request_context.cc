@@ -48,6 +48,13 @@ std::string_view RequestContext::Value(const Variable& variable) {
   return arena_->Copy(value);
 }
 
+std::string_view RequestContext::Expand(const TextTemplate& text) {
+  if (text.is_constant()) return text.text();
+  expanded_.clear();
+  text.AppendTo(expanded_, *view_, scratch_);
+  return arena_->Copy(expanded_);
+}
+
 bool RequestContext::is_shadowed() const {
   return run_.current_ != nullptr && run_.current_->meta.shadow;
 }
@@ -107,6 +114,7 @@ void RequestContext::SetUpstreamHost(std::string_view host) {
 }
 
 void RequestContext::SetBody(std::string_view body) {
+  SLUICE_CHECK(run_.request_body_limit() > 0 || !head_->body.has_body());
   if (is_shadowed()) return;
   body_ = arena_->Copy(body);
   head_->body = {BodyFraming::Kind::kLength, body.size()};
@@ -139,22 +147,25 @@ void RequestContext::AddResponseHeader(std::string_view name, std::string_view v
 Verdict RequestContext::Reply(int status) { return Reply(status, {}); }
 
 Verdict RequestContext::Reply(int status, std::string_view body, std::string_view content_type) {
-  reply_ = {status, arena_->Copy(body), arena_->Copy(content_type)};
+  const std::string_view copy = arena_->Copy(body);
+  reply_ = {status, copy, arena_->Copy(content_type), copy};
   return Verdict::kReply;
 }
 
 Verdict RequestContext::ReplyMessage(int status, std::string_view message) {
-  scratch_.clear();
-  JsonWriter(scratch_).BeginObject().Member("message", message).EndObject();
-  scratch_ += '\n';
-  return Reply(status, scratch_);
+  return ReplyWith(status, "message", message);
 }
 
 Verdict RequestContext::ReplyErrorMessage(int status, std::string_view message) {
+  return ReplyWith(status, "error_msg", message);
+}
+
+Verdict RequestContext::ReplyWith(int status, std::string_view member, std::string_view message) {
   scratch_.clear();
-  JsonWriter(scratch_).BeginObject().Member("error_msg", message).EndObject();
+  JsonWriter(scratch_).BeginObject().Member(member, message).EndObject();
   scratch_ += '\n';
-  return Reply(status, scratch_);
+  reply_ = {status, arena_->Copy(scratch_), "application/json", arena_->Copy(message)};
+  return Verdict::kReply;
 }
 
 Verdict RequestContext::Fail(std::string_view detail) {
@@ -162,7 +173,7 @@ Verdict RequestContext::Fail(std::string_view detail) {
   return Verdict::kFail;
 }
 
-Verdict RequestContext::Delay(Duration time) { return run_.Delay(time); }
+Verdict RequestContext::Delay(Duration time, Verdict then) { return run_.Delay(time, then); }
 
 Ticket RequestContext::Suspend(Duration limit) { return run_.Suspend(limit); }
 

@@ -15,6 +15,7 @@
 #include "gateway/base/time.h"
 #include "gateway/http/message.h"
 #include "gateway/http/request_view.h"
+#include "gateway/http/text_template.h"
 #include "gateway/http/variables.h"
 #include "gateway/plugin/services.h"
 #include "gateway/plugin/ticket.h"
@@ -30,6 +31,7 @@ struct PluginReply {
   int status = 0;
   std::string_view body;
   std::string_view content_type;
+  std::string_view message;  // the body's text without its form, for gRPC; may be empty
 };
 
 // What is sent to the upstream instead of what the client sent; empty: the client's.
@@ -64,6 +66,7 @@ class RequestContext {
   std::string_view Header(std::string_view name) const;
   // $remote_addr, $arg_x …: null data() when the request does not have it.
   std::string_view Value(const Variable& variable);
+  std::string_view Expand(const TextTemplate& text);
   // The whole body; only where the plugin's request_body_limit asked for it.
   std::string_view body() const { return body_; }
   const Consumer* consumer() const { return consumer_; }  // null: nobody has said who it is
@@ -81,8 +84,8 @@ class RequestContext {
   Status SetUpstreamUri(std::string_view uri);
   void SetUpstreamMethod(std::string_view method);
   void SetUpstreamHost(std::string_view host);
-  std::string_view upstream_uri();  // as it is now, "/path?query"
-  void SetBody(std::string_view body);
+  std::string_view upstream_uri();      // as it is now, "/path?query"
+  void SetBody(std::string_view body);  // precondition: request_body_limit() is not 0
   void SetClientAddress(const IpAddress& ip);
   // Who sends this. The consumer's plugins join the chain behind the phase rewrite.
   void SetConsumer(const Consumer& consumer);
@@ -101,8 +104,8 @@ class RequestContext {
   Verdict ReplyErrorMessage(int status, std::string_view message);
   // `detail` is for the log: what was expected and what came.
   Verdict Fail(std::string_view detail);
-  // Goes on after that time.
-  Verdict Delay(Duration time);
+  // Goes on after that time, with `then`: a reply that was made already, for example.
+  Verdict Delay(Duration time, Verdict then = Verdict::kContinue);
   // The request waits until the ticket is resumed, at most `limit`. Return Verdict::kSuspend.
   Ticket Suspend(Duration limit);
 
@@ -130,6 +133,7 @@ class RequestContext {
     StateNode* next;
   };
 
+  Verdict ReplyWith(int status, std::string_view member, std::string_view message);
   void* FindState() const;
   void* AllocateState(size_t size, size_t alignment);
   void AddState(void* state, void (*destroy)(void*));
@@ -148,6 +152,7 @@ class RequestContext {
   std::vector<HeaderChange> response_changes_;
   StateNode* states_ = nullptr;
   std::string scratch_;
+  std::string expanded_;
 };
 
 // The response's head in header_filter.
@@ -194,6 +199,7 @@ class BodyPiece {
     bytes_ = owned_;
   }
   void Clear() { bytes_ = {}; }
+  bool is_owned() const { return bytes_.data() == owned_.data(); }
 
  private:
   std::string_view bytes_;

@@ -142,16 +142,17 @@ std::string_view StatusText(int status) {
   return {};
 }
 
-std::string ErrorBody(ErrorCode code) {
-  const int status = StatusOf(code);
+std::string ErrorBody(ErrorCode code) { return ErrorBody(code, StatusOf(code)); }
+
+std::string ErrorBody(ErrorCode code, int status) {
   std::string message = std::to_string(status);
   message += ' ';
   message += code == ErrorCode::kNoRoute ? "Route Not Found" : StatusText(status);
   std::string body;
   JsonWriter json(body);
   json.BeginObject().Member("error_msg", message);
-  // A route that does not exist is answered byte for byte as APISIX does.
-  if (code != ErrorCode::kNoRoute) json.Member("reason", ReasonName(code));
+  // A route that does not exist is answered byte for byte as APISIX does, and so is what plugins say.
+  if (code != ErrorCode::kNoRoute && code != ErrorCode::kPluginReply) json.Member("reason", ReasonName(code));
   json.EndObject();
   body += '\n';
   return body;
@@ -168,6 +169,8 @@ bool ClosesConnection(ErrorCode code) {
     case ErrorCode::kNoHealthyNode:
     case ErrorCode::kCircuitOpen:
     case ErrorCode::kUpstreamOverflow:
+    case ErrorCode::kPluginReply:
+    case ErrorCode::kPluginFailed:
     case ErrorCode::kConnectRefused:
     case ErrorCode::kConnectFailed:
     case ErrorCode::kConnectTimeout:

@@ -18,6 +18,7 @@ std::string_view StatusText(int status);
 
 // {"error_msg":"502 Bad Gateway","reason":"connect_refused"}; in APISIX's words, plus our reason.
 std::string ErrorBody(ErrorCode code);
+std::string ErrorBody(ErrorCode code, int status);  // where the code has no status of its own
 
 // The value of Retry-After: whole seconds, at least one.
 std::string RetryAfter(Duration wait);

@@ -9,6 +9,7 @@
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/error_reply.h"
 #include "gateway/proxy/exchange_client.h"
+#include "gateway/proxy/exchange_plugins.h"
 #include "gateway/proxy/forward_headers.h"
 #include "gateway/proxy/grpc.h"
 
@@ -17,8 +18,6 @@ namespace {
 
 // A form body that routing has to look at (post_arg_*) is collected up to this size.
 constexpr size_t kFormLimit = 64 * 1024;
-// What no route can refuse.
-constexpr std::string_view kAllowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
 
 }  // namespace
@@ -28,6 +27,8 @@ Exchange::Exchange(ProxyContext& context)
       call_(context, *this),
       tunnel_(context.loop, *this),
       deadline_(context.loop.deadlines(), *this) {}
+
+Exchange::~Exchange() = default;
 
 // The life of a request, in order. Each step may end it with a reply.
 void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
@@ -47,12 +48,14 @@ void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
   // 4 match a route; when that needs the body, OnRequestEnd does it
   if (NeedsFormBody()) {
     state_ = State::kCollecting;
+    collect_limit_ = kFormLimit;
     if (head.expect_continue) client.SendContinue();
     return;
   }
-  // 5 call the upstream
-  RouteAndCall();
-  // 6 OnResponseHead, OnResponseData and OnResponseEnd relay; 7 Finish logs, exactly once
+  MatchRoute();
+  // 5 rewrite and access of plugins; 6 Call the upstream
+  // 7 OnResponseHead, header_filter; OnResponseData, body_filter; OnResponseEnd
+  // 8 Finish logs, exactly once
 }
 
 void Exchange::Refuse(ExchangeClient& client, RequestHead& head, const Error& error) {
@@ -77,7 +80,7 @@ void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   id_ = context_.NextRequestId();
   ++context_.requests;
   ++context_.exchanges_open;
-  view_.head = &head;
+  view_.head = request_head_ = &head;
   const ClientConnection& connection = client.connection();
   view_.scheme = "http";
   if (const TlsSession* tls = connection.tls(); tls != nullptr) {
@@ -147,14 +150,22 @@ bool Exchange::NeedsFormBody() const {
   return EqualsIgnoreCase(TrimOws(type.substr(0, type.find(';'))), kFormType);
 }
 
-void Exchange::RouteAndCall() {
+void Exchange::MatchRoute() {
+  const Snapshot& snapshot = *active_->snapshot;
+  match_ = snapshot.router().Match(view_);
+  route_ = match_.route;
+  const Chain* const chain = match_ ? snapshot.chain(*route_) : snapshot.plugins().without_route();
+  if (chain != nullptr) return BeginPlugins(*chain);
+  Call();
+}
+
+void Exchange::Call() {
   state_ = State::kCalling;
   const Snapshot& snapshot = *active_->snapshot;
-  const RouteMatch match = snapshot.router().Match(view_);
+  const RouteMatch& match = match_;
   if (!match) {
     return Reply(ClientError(ErrorCode::kNoRoute, "no route matches"));
   }
-  route_ = match.route;
   if (match.upstream < 0) {
     return Reply(GatewayError(ErrorCode::kNoUpstream, "route " + route_->id + " has no upstream"));
   }
@@ -195,6 +206,12 @@ UpstreamRequest Exchange::RequestFor(const Endpoint& endpoint,
                           .server_port = client_->connection().listen_port(),
                           .peer_is_trusted = peer_is_trusted_,
                           .upgrade = tunnel_.is_asked()};
+  if (has_plugins_) {
+    const UpstreamRewrite& rewrite = plugins_->run.rewrite();
+    request.rewritten_method = rewrite.method;
+    request.rewritten_target = rewrite.target;
+    if (!rewrite.host.empty()) request.host = rewrite.host;
+  }
   if (config.pass_host == conf::UpstreamConfig::PassHost::kNode) {
     request.host = endpoint.node_host;
   } else if (config.pass_host == conf::UpstreamConfig::PassHost::kRewrite) {
@@ -216,21 +233,22 @@ void Exchange::OnRequestData(std::string_view bytes) {
                     "expected a body of at most " + std::to_string(limit) + " bytes"));
   }
   if (state_ == State::kCollecting) {
-    if (form_.size() + bytes.size() > kFormLimit) {
-      return Reply(ClientError(ErrorCode::kBodyTooLarge,
-                               "expected a form of at most 65536 bytes, as routing reads it"));
-    }
-    return form_.Append(bytes);
+    if (collected_.size() + bytes.size() > collect_limit_) return RefuseBody(collect_limit_);
+    return collected_.Append(bytes);
   }
   if (state_ == State::kCalling || state_ == State::kRelaying) call_.SendBody(bytes);
 }
 
 void Exchange::OnRequestEnd(const HeaderList& trailers) {
+  request_ended_ = true;
+  request_trailers_ = &trailers;
   if (state_ == State::kCollecting) {
+    if (suspended_) return;
+    if (has_plugins_) return RunPlugins();
     const ExchangeClient& client = *client_;
-    view_.form_body = form_.view();
-    RouteAndCall();
-    if (!client.is_serving(*this)) return;  // refused, and given back
+    view_.form_body = collected_.view();
+    MatchRoute();
+    if (!client.is_serving(*this) || has_plugins_) return;  // refused and given back; or on its way
     call_.SendBody(view_.form_body);
   }
   if (state_ == State::kTunnel) return OnTunnelSideEnd(Tunnel::Side::kClient);
@@ -238,7 +256,7 @@ void Exchange::OnRequestEnd(const HeaderList& trailers) {
 }
 
 void Exchange::OnRequestFailed(const Error& error) {
-  if (state_ == State::kRelaying) {
+  if (state_ == State::kRelaying && !suspended_) {
     // The response has begun: all that is left is to cut it, so that nobody takes it for complete.
     call_.End();
     client_->AbortResponse();
@@ -303,13 +321,15 @@ bool Exchange::EndTunnel(ErrorCode reason) {
 }
 
 void Exchange::PauseResponse() {
+  client_is_blocked_ = true;
   tunnel_.SetBlocked(Tunnel::Side::kClient, true);
   call_.PauseResponse();
 }
 
 void Exchange::ResumeResponse() {
+  client_is_blocked_ = false;
   tunnel_.SetBlocked(Tunnel::Side::kClient, false);
-  call_.ResumeResponse();
+  if (!suspended_) call_.ResumeResponse();
 }
 
 void Exchange::OnResponseHead(ResponseHead& head) {
@@ -325,11 +345,13 @@ void Exchange::OnResponseHead(ResponseHead& head) {
   if (tunnel_.is_asked()) client_->CloseAfterResponse();
   status_ = upstream_status_ = head.status;
   head_received_ = MonoNow();
+  if (has_plugins_) return FilterHead(head, true);
   client_->SendResponseHead(head, context_.gateway().via);
 }
 
 void Exchange::OnResponseData(std::string_view bytes) {
   tunnel_.OnUpstreamBytes(bytes);
+  if (has_plugins_ && state_ == State::kRelaying) return OnFilteredData(bytes);
   body_bytes_out_ += bytes.size();
   client_->SendResponseData(bytes);
 }
@@ -340,16 +362,20 @@ void Exchange::OnResponseRelayed(uint64_t count) {
 }
 
 Stream* Exchange::relay_sink() const {
-  return state_ == State::kRelaying ? client_->relay_sink() : nullptr;
+  if (state_ != State::kRelaying || suspended_) return nullptr;
+  if (has_plugins_ && (plugins_->run.filters_body() || !plugins_->body_allowed)) return nullptr;
+  return client_->relay_sink();
 }
 
 void Exchange::OnResponseEnd(const HeaderList& trailers) {
+  if (has_plugins_) return OnFilteredEnd(trailers);
   client_->FinishResponse(trailers);
   Finish(ErrorCode::kNone);
 }
 
 void Exchange::OnCallFailed(const Error& error) {
-  if (state_ == State::kRelaying || state_ == State::kTunnel) {
+  // A response that waits for header_filter has not begun for the client.
+  if ((state_ == State::kRelaying && !suspended_) || state_ == State::kTunnel) {
     Log(LogLevel::kWarn, state_ == State::kTunnel ? "tunnel cut" : "response cut short",
         {{"reason", ReasonName(error.code)}, {"detail", error.detail}});
     client_->AbortResponse();
@@ -368,70 +394,6 @@ void Exchange::ResumeRequestBody() {
   client_->ResumeRequestBody();
 }
 
-// The sender wants to hear from whoever is the last in the way (RFC 9110 7.6.2): that is us.
-void Exchange::AnswerOptions() {
-  state_ = State::kRelaying;
-  ResponseHead head;
-  head.status = status_ = 200;
-  head.body = {BodyFraming::Kind::kLength, 0};
-  head.fields.Add("Server", "sluice");
-  head.fields.Add("Allow", kAllowed);
-  client_->SendResponseHead(head, {});
-  client_->FinishResponse(HeaderList());
-  Finish(ErrorCode::kNone);
-}
-
-void Exchange::LogRefusal(const Error& error) const {
-  // What sheds load must not make as much in the log; a breaker's changes are there.
-  const bool quiet = error.side == ErrorSide::kClient || error.code == ErrorCode::kCircuitOpen ||
-                     error.code == ErrorCode::kUpstreamOverflow;
-  const LogLevel level = quiet ? LogLevel::kDebug : LogLevel::kWarn;
-  Log(level, "request refused",
-      {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"path", view_.path}});
-}
-
-void Exchange::Reply(const Error& error) {
-  call_.End();
-  LogRefusal(error);
-  state_ = State::kRelaying;
-  status_ = StatusOf(error.code);
-  if (ClosesConnection(error.code) || tunnel_.is_asked()) client_->CloseAfterResponse();
-  if (IsGrpc(*view_.head)) return ReplyInGrpc(error);
-  Arena& scratch = context_.loop.scratch();
-  const std::string_view body = scratch.Copy(ErrorBody(error.code));
-  ResponseHead head;
-  head.status = status_;
-  head.body = {BodyFraming::Kind::kLength, body.size()};
-  head.fields.Add("Server", "sluice");
-  head.fields.Add("Content-Type", "application/json");
-  if (status_ == 405) head.fields.Add("Allow", kAllowed);
-  const std::string wait = RetryAfter(call_.retry_after());
-  if (status_ == 503) head.fields.Add("Retry-After", scratch.Copy(wait));
-  client_->SendResponseHead(head, {});
-  if (view_.head->method != Method::kHead) {
-    body_bytes_out_ += body.size();
-    client_->SendResponseData(body);
-  }
-  client_->FinishResponse(HeaderList());
-  Finish(error.code);
-}
-
-// The status is HTTP's 200 for a gRPC client; what happened is in the fields.
-void Exchange::ReplyInGrpc(const Error& error) {
-  Arena& scratch = context_.loop.scratch();
-  const std::string code = std::to_string(GrpcStatusOf(status_));
-  const std::string message = GrpcMessage(ReasonName(error.code));
-  ResponseHead head;
-  head.status = status_ = 200;
-  head.fields.Add("Server", "sluice");
-  head.fields.Add("Content-Type", "application/grpc");
-  head.fields.Add("grpc-status", scratch.Copy(code));
-  head.fields.Add("grpc-message", scratch.Copy(message));
-  client_->SendResponseHead(head, {});
-  client_->FinishResponse(HeaderList());
-  Finish(error.code);
-}
-
 void Exchange::OnDeadline() {
   if (state_ != State::kCalling && state_ != State::kRelaying) return;
   if (deadline_is_ours_) {
@@ -443,56 +405,18 @@ void Exchange::OnDeadline() {
                              "the client's grpc-timeout has passed"));
 }
 
-void Exchange::Finish(ErrorCode reason) {
-  if (state_ == State::kDone || state_ == State::kIdle) return;
-  state_ = State::kDone;
-  deadline_.Cancel();
-  reason_ = reason;
-  if (context_.access_log != nullptr) WriteAccessRecord();
-  --context_.exchanges_open;
-  ExchangeClient* client = std::exchange(client_, nullptr);
-  client->OnExchangeDone();  // may recycle this exchange: nothing may follow
-}
-
-void Exchange::WriteAccessRecord() {
-  const MonoTime now = MonoNow();
-  const Endpoint* endpoint = call_.endpoint();
-  const bool answered = upstream_status_ != 0;
-  AccessRecord record;
-  record.request = &view_;
-  record.status = status_;
-  record.reason = reason_;
-  record.bytes_in = client_->request_bytes_in();
-  record.bytes_out = client_->response_bytes_out();
-  record.body_bytes_out = body_bytes_out_;
-  if (route_ != nullptr) record.route_id = route_->id;
-  if (upstream_ != nullptr) record.upstream_key = upstream_->key;
-  if (endpoint != nullptr) record.node = endpoint->name;
-  record.upstream_status = upstream_status_;
-  record.attempts = call_.attempts();
-  record.request_number = client_->request_number();
-  record.connection_id = client_->connection().id();
-  record.id_high = id_.high;
-  record.id_low = id_.low;
-  record.total = now - started_;
-  record.connect = call_.connect_time();
-  if (answered) record.ttfb = head_received_ - called_;
-  if (call_.attempts() > 0) record.upstream = now - called_;
-  context_.access_log->Write(record, WallNow());
-}
-
 void Exchange::Reset() {
   call_.Reset();
   tunnel_.Close();
   arena_.Reset();
-  form_.Clear();
+  collected_.Clear();
   active_.reset();
   route_ = nullptr;
   upstream_ = nullptr;
   view_ = RequestView();
   state_ = State::kIdle;
-  peer_is_trusted_ = false;
-  reason_ = ErrorCode::kNone;
+  peer_is_trusted_ = suspended_ = request_ended_ = client_is_blocked_ = false;
+  reason_ = end_reason_ = ErrorCode::kNone;
   status_ = upstream_status_ = 0;
   body_bytes_in_ = body_bytes_out_ = 0;
 }

@@ -2,14 +2,16 @@
 // upstream call. Taken from the context's free list when a head is complete, given back when the
 // exchange is over; everything it needs lives in it.
 //
-//   kIdle ──Begin──► kCollecting (only when routing needs the body) ──┐
-//     │                                                               ▼
+//   kIdle ──Begin──► kCollecting (where routing or plugins need it) ──┐
+//     │               plugins: rewrite, access                        ▼
 //     │ Refuse                                              kCalling: waiting for a response
 //     ▼                                                               │ head
 //   kDone ◄──────── kRelaying: both bodies flow ◄─────────────────────┘
 //     ▲                     │ an attempt failed: error reply, or a cut response
 //     ├─────────────────────┘
 //     └─────────── kTunnel: bytes flow, after a 101 that was asked for
+//
+// While a plugin has suspended it (in kCollecting or kRelaying), the side that speaks is not read.
 //
 // The client connection is told when the response is complete; it owns what happens to the rest of
 // a request body that nobody wants any more.
@@ -25,13 +27,16 @@
 #include "gateway/http/message.h"
 #include "gateway/http/request_view.h"
 #include "gateway/net/deadline.h"
+#include "gateway/plugin/chain_run.h"
 #include "gateway/proxy/proxy_context.h"
 #include "gateway/proxy/tunnel.h"
 #include "gateway/proxy/upstream_call.h"
+#include "gateway/routing/router.h"
 
 namespace sluice {
 
 class ExchangeClient;
+class ExchangePlugins;
 struct UpstreamRequest;
 
 class Exchange final : public Deadline::Observer, public Tunnel::Observer {
@@ -39,6 +44,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   explicit Exchange(ProxyContext& context);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
+  ~Exchange();
 
   // A request head is complete: normalise, match, call. `head` outlives the exchange.
   void Begin(ExchangeClient& client, RequestHead& head);
@@ -69,6 +75,11 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void PauseRequestBody();
   void ResumeRequestBody();
 
+  // From the chain: a suspension is over.
+  void OnChainResumed(ChainRun::Result result);
+  // From the call: an attempt is about to be sent.
+  void OnAttempt(const Endpoint& endpoint);
+
   void OnTunnelIdle() override { EndTunnel(ErrorCode::kTunnelIdle); }
 
   void Reset();  // ready for the next request; called when it is given back
@@ -79,6 +90,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void OnDeadline() override;  // timeout.total, or the client's own by grpc-timeout
 
   const RequestView& view() const { return view_; }
+  Method upstream_method() const;  // the client's, or a plugin's
   // How the call's connections are secured; null: plain text.
   const std::shared_ptr<const TlsClientContext>& upstream_tls() const {
     return active_->tls->upstream(upstream_index_);
@@ -99,27 +111,47 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   Status CheckMethodAndBody() const;
   Status CheckTls() const;
   bool NeedsFormBody() const;
-  void RouteAndCall();
+  void MatchRoute();
+  void BeginPlugins(const Chain& chain);
+  void RunPlugins();
+  void OnPluginsDone(ChainRun::Result result);
+  void Call();
+  void FilterHead(const ResponseHead& head, bool from_upstream);
+  void OnHeadFiltered(ChainRun::Result result, bool was_held);
+  void OnFilteredData(std::string_view bytes);
+  void OnFilteredEnd(const HeaderList& trailers);
+  void SendFiltered(std::string_view bytes, bool is_last);
+  void EndFiltered(const HeaderList& trailers);
+  void ReplyFromPlugin();
+  void ReplyPluginFailed();
+  void RefuseBody(uint64_t limit);
+  void Respond(ResponseHead& head, std::string_view body, ErrorCode reason);
   void SetDeadline(Duration total);
   void OnSwitchingProtocols(const ResponseHead& head);
   void OnTunnelSideEnd(Tunnel::Side side);
   void AnswerOptions();
   void LogRefusal(const Error& error) const;
   void Reply(const Error& error);
-  void ReplyInGrpc(const Error& error);
+  void ReplyInGrpc(ErrorCode reason, int status, std::string_view text);
   void Finish(ErrorCode reason);
   void WriteAccessRecord();
 
   ProxyContext& context_;
   ExchangeClient* client_ = nullptr;
   std::shared_ptr<const ActiveSnapshot> active_;
+  RouteMatch match_;
   const conf::RouteConfig* route_ = nullptr;
   const conf::UpstreamConfig* upstream_ = nullptr;
   size_t upstream_index_ = 0;
   State state_ = State::kIdle;
   bool peer_is_trusted_ = false;
   bool deadline_is_ours_ = false;  // by timeout.total, not the client's
+  bool has_plugins_ = false;       // a chain applies
+  bool suspended_ = false;         // by a plugin
+  bool request_ended_ = false;
+  bool client_is_blocked_ = false;
   ErrorCode reason_ = ErrorCode::kNone;
+  ErrorCode end_reason_ = ErrorCode::kNone;  // of a response that is on its way
   int status_ = 0;
   int upstream_status_ = 0;
   uint64_t body_bytes_in_ = 0;
@@ -129,7 +161,11 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   Tunnel tunnel_;
   Deadline deadline_;
   Arena arena_{2048};
-  Buffer form_;
+  RequestHead* request_head_ = nullptr;
+  const HeaderList* request_trailers_ = nullptr;  // with request_ended_
+  Buffer collected_;                              // of the request body, before the call begins
+  uint64_t collect_limit_ = 0;
+  std::unique_ptr<ExchangePlugins> plugins_;  // made at the first use
   RequestId id_;
   MonoTime started_{};
   MonoTime called_{};

@@ -161,12 +161,18 @@ std::string_view WriteUpstreamHead(const UpstreamRequest& request, Arena& arena)
   const RequestHead& head = *request.view.head;
   // Every piece that is written below, plus fixed names and numbers; forwarding values at most
   // twice.
-  const size_t bound = head.method_text.size() + request.view.path.size() + head.query.size() +
+  const size_t bound = request.method_text().size() + request.rewritten_target.size() +
+                       request.view.path.size() + head.query.size() +
                        request.host.size() + head.authority.size() + request.via.size() +
                        2 * FieldsBound(head.fields) + 512;
   HeadWriter out(arena, bound);
-  out.Put(head.method_text).Put(" ").Put(request.view.path);
-  if (head.has_query) out.Put("?").Put(head.query);
+  out.Put(request.method_text()).Put(" ");
+  if (!request.rewritten_target.empty()) {
+    out.Put(request.rewritten_target);
+  } else {
+    out.Put(request.view.path);
+    if (head.has_query) out.Put("?").Put(head.query);
+  }
   out.Put(" HTTP/1.1\r\n").Field("Host", request.host);
   ForEachUpstreamField(request, arena, [&out](std::string_view name, std::string_view value) {
     out.Field(name, value);

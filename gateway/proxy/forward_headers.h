@@ -23,6 +23,16 @@ struct UpstreamRequest {
   uint16_t server_port = 0;  // of the listener
   bool peer_is_trusted = false;
   bool upgrade = false;  // to a WebSocket
+  // Instead of the client's, when a plugin has changed them; empty: the client's.
+  std::string_view rewritten_method{};
+  std::string_view rewritten_target{};
+
+  std::string_view method_text() const {
+    return rewritten_method.empty() ? view.head->method_text : rewritten_method;
+  }
+  Method method() const {
+    return rewritten_method.empty() ? view.head->method : FindMethod(rewritten_method);
+  }
 };
 
 struct ClientHeadOptions {
@@ -104,7 +114,8 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
   for (const HeaderField& field : fields) {
     if (field.id == HeaderId::kOther
             ? connection.Names(field)
-            : IsHopByHop(field.id) || IsForwardingField(field.id) || field.id == HeaderId::kHost ||
+            : IsHopByHop(field.id) || (IsForwardingField(field.id) && !field.by_plugin) ||
+                  field.id == HeaderId::kHost ||
                   field.id == HeaderId::kProxy) {
       continue;
     }
@@ -112,15 +123,22 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
     emit(field.name, counts ? OneLess(field.value, arena) : field.value);
   }
   const bool keep = request.peer_is_trusted;
-  const auto set = [&](HeaderId id, std::string_view name, std::string_view value) {
-    emit(name, keep && fields.Has(id) ? fields.Value(id) : value);
+  // A plugin's own stand above already.
+  const auto is_set = [&](HeaderId id) {
+    const HeaderField* const field = fields.Find(id);
+    return field != nullptr && field->by_plugin;
   };
-  emit(std::string_view("X-Real-IP"), request.view.client_text);
-  emit(std::string_view("X-Forwarded-For"), ForwardedFor(request, arena));
+  const auto set = [&](HeaderId id, std::string_view name, std::string_view value) {
+    if (!is_set(id)) emit(name, keep && fields.Has(id) ? fields.Value(id) : value);
+  };
+  if (!is_set(HeaderId::kXRealIp)) emit(std::string_view("X-Real-IP"), request.view.client_text);
+  if (!is_set(HeaderId::kXForwardedFor)) {
+    emit(std::string_view("X-Forwarded-For"), ForwardedFor(request, arena));
+  }
   set(HeaderId::kXForwardedProto, "X-Forwarded-Proto", request.view.scheme);
   set(HeaderId::kXForwardedHost, "X-Forwarded-Host", head.authority);
   set(HeaderId::kXForwardedPort, "X-Forwarded-Port", PortText(request.server_port, arena));
-  if (keep && fields.Has(HeaderId::kForwarded)) {
+  if (keep && fields.Has(HeaderId::kForwarded) && !is_set(HeaderId::kForwarded)) {
     for (const HeaderField& field : fields) {
       if (field.id == HeaderId::kForwarded) emit(std::string_view("Forwarded"), field.value);
     }

@@ -296,7 +296,9 @@ void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request
   const RequestHead& head = *request.view.head;
   Arena& arena = context_.loop.scratch();
   std::string_view path = request.view.path;
-  if (head.has_query) {
+  if (!request.rewritten_target.empty()) {
+    path = request.rewritten_target;
+  } else if (head.has_query) {
     char* const joined = arena.Allocate(path.size() + 1 + head.query.size());
     std::memcpy(joined, path.data(), path.size());
     joined[path.size()] = '?';
@@ -304,7 +306,7 @@ void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request
     path = {joined, path.size() + 1 + head.query.size()};
   }
   fields_.clear();
-  fields_.push_back({":method", head.method_text});
+  fields_.push_back({":method", request.method_text()});
   fields_.push_back({":scheme", settings_.way.tls == nullptr ? "http" : "https"});
   fields_.push_back({":authority", request.host});
   fields_.push_back({":path", path});
@@ -319,7 +321,7 @@ void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request
     const std::string length = std::to_string(head.body.length);
     fields_.push_back({"content-length", arena.Copy(length)});
   }
-  Http2Stream* const stream = codec_.SubmitRequest(head.method, fields_, ended);
+  Http2Stream* const stream = codec_.SubmitRequest(request.method(), fields_, ended);
   SLUICE_CHECK(stream != nullptr);  // the owner has asked can_open_stream
   stream->set_owner(&channel);
   channel.stream_ = stream;

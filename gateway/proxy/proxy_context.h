@@ -14,6 +14,9 @@
 #include "gateway/http/http2_codec.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
+#include "gateway/observe/plugin_cost.h"
+#include "gateway/plugin/ticket.h"
+#include "gateway/proxy/plugin_services.h"
 #include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
 
@@ -30,6 +33,7 @@ struct ActiveSnapshot {
   std::shared_ptr<const Snapshot> snapshot;
   std::vector<std::shared_ptr<UpstreamState>> upstreams;
   std::shared_ptr<const TlsResources> tls;
+  std::vector<PluginCost*> plugin_costs;  // by the numbers of the snapshot's chains
 };
 
 // A random-looking 128-bit id for each request, unique across workers.
@@ -88,6 +92,8 @@ class ProxyContext {
   CodecLimits upstream_limits;
   Http2Limits http2_limits;
   Http2StreamPool http2_streams;
+  SuspensionTable suspensions;
+  WorkerServices plugin_services{*this};
   bool draining = false;
   uint64_t exchanges_open = 0;
   uint64_t connections_open = 0;

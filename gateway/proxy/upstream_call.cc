@@ -236,6 +236,7 @@ void UpstreamCall::OnConnected() {
 void UpstreamCall::SendRequest() {
   connected_ = true;
   UpstreamChannel* const channel = channel_;
+  exchange_.OnAttempt(channel->endpoint());
   channel->SendHead(exchange_.RequestFor(channel->endpoint(), *config_), timeouts_);
   if (!replay_.empty()) {
     channel->SendBody(replay_.view());

@@ -29,7 +29,7 @@ bool UpstreamCall::TryAgain(RetryCondition condition, const Error* error, bool s
   const MonoTime now = context_.loop.now();
   const balancer::BackOff back_off{rules.backoff_base, rules.backoff_max};
   Duration delay = back_off.Delay(retries_ + 1, upstream_->admission().NextRandom());
-  const AttemptFacts facts{.method = exchange_.view().method(),
+  const AttemptFacts facts{.method = exchange_.upstream_method(),
                            .body_replayable = replayable_,
                            .stale_connection = stale,
                            .stale_retried = stale_retried_,

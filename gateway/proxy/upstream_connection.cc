@@ -96,7 +96,7 @@ void UpstreamConnection::SendHead(const UpstreamRequest& request,
                                   const conf::UpstreamTimeouts& timeouts) {
   const RequestHead& head = *request.view.head;
   ++calls_;
-  method_ = head.method;
+  method_ = request.method();
   timeouts_ = timeouts;
   chunked_request_ = head.body.kind == BodyFraming::Kind::kChunked;
   request_sent_ = response_done_ = keep_alive_ = false;

@@ -23,6 +23,9 @@ INCLUDES = {
         "gateway/base", "gateway/http", "gateway/net", "conf", "gateway/routing",
         "gateway/observe", "gateway/plugin", "gateway/snapshot", "gateway/proxy", "balancer"},
     "plugins": {
+        "plugins/support", "gateway/plugin", "gateway/base", "gateway/http", "conf", "gateway/routing",
+        "gateway/observe", "balancer", "ratelimit"},
+    "plugins/support": {
         "gateway/plugin", "gateway/base", "gateway/http", "conf", "gateway/routing",
         "gateway/observe", "balancer", "ratelimit"},
     "lua": {
@@ -38,7 +41,7 @@ THIRD_PARTY = [
     # name, pattern of the header, {folder: where}
     ("libuv", r"uv\.h", {"gateway/net": CC}),
     ("c-ares", r"ares\w*\.h", {"gateway/net": CC}),
-    ("OpenSSL", r"openssl/.*", {"gateway/net": CC, "plugins": CC}),
+    ("OpenSSL", r"openssl/.*", {"gateway/net": CC, "plugins": CC, "plugins/support": CC}),
     ("llhttp", r"llhttp\.h", {"gateway/http": ONE_CC}),
     ("nghttp2", r"nghttp2/.*", {"gateway/http": CC}),
     ("fmt", r"fmt/.*", {"gateway/base": CC}),

@@ -1,0 +1,119 @@
+// The part of Exchange that speaks for the gateway itself: replies, and the log of how it ended.
+#include <utility>
+
+#include "gateway/base/log.h"
+#include "gateway/proxy/client_connection.h"
+#include "gateway/proxy/error_reply.h"
+#include "gateway/proxy/exchange.h"
+#include "gateway/proxy/exchange_client.h"
+#include "gateway/proxy/exchange_plugins.h"
+#include "gateway/proxy/grpc.h"
+
+namespace sluice {
+namespace {
+
+// What no route can refuse.
+constexpr std::string_view kAllowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+}  // namespace
+
+// The sender wants to hear from whoever is the last in the way (RFC 9110 7.6.2): that is us.
+void Exchange::AnswerOptions() {
+  ResponseHead head;
+  head.status = 200;
+  head.body = {BodyFraming::Kind::kLength, 0};
+  head.fields.Add("Server", "sluice");
+  head.fields.Add("Allow", kAllowed);
+  Respond(head, {}, ErrorCode::kNone);
+}
+
+void Exchange::LogRefusal(const Error& error) const {
+  // What sheds load must not make as much in the log; a breaker's changes are there.
+  const bool quiet = error.side == ErrorSide::kClient || error.code == ErrorCode::kCircuitOpen ||
+                     error.code == ErrorCode::kUpstreamOverflow;
+  const LogLevel level = quiet ? LogLevel::kDebug : LogLevel::kWarn;
+  Log(level, "request refused",
+      {{"reason", ReasonName(error.code)}, {"detail", error.detail}, {"path", view_.path}});
+}
+
+void Exchange::Reply(const Error& error) {
+  call_.End();
+  if (has_plugins_) plugins_->run.CancelSuspension();
+  suspended_ = false;
+  LogRefusal(error);
+  const int status = StatusOf(error.code);
+  if (ClosesConnection(error.code) || tunnel_.is_asked()) client_->CloseAfterResponse();
+  if (IsGrpc(*view_.head)) return ReplyInGrpc(error.code, status, ReasonName(error.code));
+  Arena& scratch = context_.loop.scratch();
+  const std::string_view body = scratch.Copy(ErrorBody(error.code));
+  ResponseHead head;
+  head.status = status;
+  head.body = {BodyFraming::Kind::kLength, body.size()};
+  head.fields.Add("Server", "sluice");
+  head.fields.Add("Content-Type", "application/json");
+  if (status == 405) head.fields.Add("Allow", kAllowed);
+  const std::string wait = RetryAfter(call_.retry_after());
+  if (status == 503) head.fields.Add("Retry-After", scratch.Copy(wait));
+  Respond(head, body, error.code);
+}
+
+// The status is HTTP's 200 for a gRPC client; what happened is in the fields.
+void Exchange::ReplyInGrpc(ErrorCode reason, int status, std::string_view text) {
+  Arena& scratch = context_.loop.scratch();
+  const std::string code = std::to_string(GrpcStatusOf(status));
+  const std::string message = GrpcMessage(text);
+  ResponseHead head;
+  head.status = 200;
+  head.fields.Add("Server", "sluice");
+  head.fields.Add("Content-Type", "application/grpc");
+  head.fields.Add("grpc-status", scratch.Copy(code));
+  head.fields.Add("grpc-message", scratch.Copy(message));
+  Respond(head, {}, reason);
+}
+
+void Exchange::RefuseBody(uint64_t limit) {
+  Reply(ClientError(ErrorCode::kBodyTooLarge,
+                    "expected a body of at most " + std::to_string(limit) + " bytes"));
+}
+
+void Exchange::Finish(ErrorCode reason) {
+  if (state_ == State::kDone || state_ == State::kIdle) return;
+  state_ = State::kDone;
+  deadline_.Cancel();
+  reason_ = reason;
+  if (context_.access_log != nullptr || has_plugins_) WriteAccessRecord();
+  if (std::exchange(has_plugins_, false)) plugins_->End();
+  --context_.exchanges_open;
+  ExchangeClient* client = std::exchange(client_, nullptr);
+  client->OnExchangeDone();  // may recycle this exchange: nothing may follow
+}
+
+void Exchange::WriteAccessRecord() {
+  const MonoTime now = MonoNow();
+  const Endpoint* endpoint = call_.endpoint();
+  const bool answered = upstream_status_ != 0;
+  AccessRecord record;
+  record.request = &view_;
+  record.status = status_;
+  record.reason = reason_;
+  record.bytes_in = client_->request_bytes_in();
+  record.bytes_out = client_->response_bytes_out();
+  record.body_bytes_out = body_bytes_out_;
+  if (route_ != nullptr) record.route_id = route_->id;
+  if (upstream_ != nullptr) record.upstream_key = upstream_->key;
+  if (endpoint != nullptr) record.node = endpoint->name;
+  record.upstream_status = upstream_status_;
+  record.attempts = call_.attempts();
+  record.request_number = client_->request_number();
+  record.connection_id = client_->connection().id();
+  record.id_high = id_.high;
+  record.id_low = id_.low;
+  record.total = now - started_;
+  record.connect = call_.connect_time();
+  if (answered) record.ttfb = head_received_ - called_;
+  if (call_.attempts() > 0) record.upstream = now - called_;
+  if (has_plugins_) plugins_->run.RunLog(record);
+  if (context_.access_log != nullptr) context_.access_log->Write(record, WallNow());
+}
+
+}  // namespace sluice
