@@ -227,11 +227,6 @@ UpstreamConfig DecodeUpstream(const Place& place) {
     place.Fail("proxy_protocol names one client, but clients share connections of scheme " +
                scheme);
   }
-  if (upstream.limits.connections > 0 && upstream.http2) {
-    place.Fail(
-        "a limit of connections has no use with scheme " + scheme + ": calls share few of them",
-        "limit the requests");
-  }
   if (upstream.healthy_panic_threshold > 0 && !upstream.checks && !upstream.outlier) {
     place.Fail("healthy_panic_threshold has no effect: nothing finds nodes unhealthy",
                "add checks or outlier_detection, or leave it out");

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "gateway/base/text.h"
-#include "gateway/http/hygiene.h"
 #include "gateway/net/tls_session.h"
 #include "gateway/proxy/forward_headers.h"
 #include "gateway/proxy/upstream_call.h"
@@ -23,193 +22,6 @@ constexpr Duration kPongTimeout = seconds(10);
 
 }  // namespace
 
-Http2Channel::Http2Channel(ProxyContext& context, UpstreamCall& call)
-    : call_(call), deadline_(context.loop.deadlines(), *this) {}
-
-bool Http2Channel::Join(ProxyContext& context, const std::shared_ptr<Endpoint>& endpoint,
-                        const conf::UpstreamConfig& config, UpstreamWay way) {
-  endpoint_ = endpoint;
-  paused_ = blocked_ = request_sent_ = response_begun_ = response_done_ = false;
-  unconsumed_ = 0;
-  connection_ = Http2Upstream::FindOpen(*endpoint, way);
-  reused_ = connection_ != nullptr;
-  if (reused_) return true;
-  connection_ = Http2Upstream::FindConnecting(*endpoint, way);
-  if (connection_ == nullptr) {
-    connection_ = &Http2Upstream::Connect(
-        context, endpoint, {std::move(way), config.keepalive_idle, config.keepalive_requests});
-  }
-  connection_->waiting_.PushBack(*this);
-  return false;
-}
-
-void Http2Channel::SendHead(const UpstreamRequest& request,
-                            const conf::UpstreamTimeouts& timeouts) {
-  timeouts_ = timeouts;
-  const bool ended = !request.view.head->body.has_body();
-  request_sent_ = ended;
-  connection_->Submit(*this, request, ended);
-  UpdateDeadline();
-}
-
-void Http2Channel::SendBody(std::string_view bytes) {
-  if (stream_ == nullptr || bytes.empty()) return;
-  connection_->codec_.SubmitData(*stream_, bytes);
-  connection_->lent_ += bytes.size();
-  connection_->context_.loop.AddOutput(*connection_);
-}
-
-void Http2Channel::FinishBody(const HeaderList& trailers) {
-  if (stream_ == nullptr || std::exchange(request_sent_, true)) return;
-  std::vector<Http2Field>& fields = connection_->fields_;
-  fields.clear();
-  for (const HeaderField& field : trailers) {
-    if (IsForwardableTrailer(field.id, field.name)) fields.push_back({field.name, field.value});
-  }
-  connection_->codec_.SubmitEnd(*stream_, fields);
-  connection_->context_.loop.AddOutput(*connection_);
-  UpdateDeadline();
-}
-
-void Http2Channel::PauseReading() {
-  paused_ = true;
-  UpdateDeadline();
-}
-
-// The peer's window opens only by what the client has taken.
-void Http2Channel::ResumeReading() {
-  paused_ = false;
-  const size_t count = std::exchange(unconsumed_, 0);
-  if (stream_ != nullptr && count > 0) {
-    connection_->codec_.Consume(*stream_, count);
-    connection_->context_.loop.AddOutput(*connection_);
-  }
-  UpdateDeadline();
-}
-
-void Http2Channel::Release(const conf::UpstreamConfig&) { Leave(); }
-
-void Http2Channel::Abort() { Leave(); }
-
-// A stream that is not over is of no more use to anybody.
-void Http2Channel::Leave() {
-  deadline_.Cancel();
-  Http2Upstream* const connection = std::exchange(connection_, nullptr);
-  Http2Stream* const stream = std::exchange(stream_, nullptr);
-  ListNode<Http2Channel>::Unlink();
-  if (connection == nullptr) return;
-  if (stream != nullptr) {
-    stream->set_owner(nullptr);
-    if (!response_done_ || !request_sent_) {
-      connection->codec_.Reset(*stream, Http2ErrorCode::kCancel);
-    }
-    connection->context_.loop.AddOutput(*connection);
-  }
-  if (connection->channels_.empty()) connection->UpdateDeadline();
-}
-
-void Http2Channel::Fail(const Error& error) {
-  Leave();
-  call_.OnFailed(error);
-}
-
-void Http2Channel::OnEvent(const Http2Event& event) {
-  switch (event.kind) {
-    case Http2Event::Kind::kInformational:
-      return call_.OnInformational(*event.informational);
-    case Http2Event::Kind::kHead:
-      response_begun_ = true;
-      call_.OnResponseHead(stream_->response());
-      return UpdateDeadline();
-    case Http2Event::Kind::kData: {
-      const size_t size = event.data.size();
-      Http2Codec& codec = connection_->codec_;
-      Http2Stream& stream = *stream_;
-      call_.OnResponseData(event.data);
-      if (stream_ != &stream) return;  // ended; the codec gives the window back
-      if (paused_) {
-        unconsumed_ += size;
-      } else {
-        codec.Consume(stream, size);
-      }
-      return UpdateDeadline();
-    }
-    case Http2Event::Kind::kEnd:
-      response_done_ = true;
-      return call_.OnResponseEnd(stream_->trailers());
-    case Http2Event::Kind::kBlocked:
-      blocked_ = true;
-      unsent_at_deadline_ = stream_->unsent();
-      UpdateDeadline();
-      return call_.OnBlocked();
-    case Http2Event::Kind::kWritable:
-      blocked_ = false;
-      UpdateDeadline();
-      return call_.OnWritable();
-    case Http2Event::Kind::kRefused:
-    case Http2Event::Kind::kMalformed:
-    case Http2Event::Kind::kClosed:
-      return OnReset(event.code);
-    case Http2Event::Kind::kGoaway:
-    case Http2Event::Kind::kPong:
-      return;
-  }
-}
-
-void Http2Channel::OnReset(Http2ErrorCode code) {
-  const std::string where = endpoint_->name + ": ";
-  if (!stream_->error().detail.empty()) {  // it was we who refused the response
-    Error error = stream_->error();
-    error.detail = where + error.detail;
-    return Fail(error);
-  }
-  const std::string detail =
-      where + "reset the stream, code " + std::to_string(static_cast<uint32_t>(code));
-  if (response_begun_) {
-    return Fail(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever, detail));
-  }
-  // RFC 9113 8.7: a refused stream was not processed. There were too many at once, which says
-  // nothing against the endpoint; any other reset does, as the connection lives.
-  const bool refused = code == Http2ErrorCode::kRefusedStream;
-  reused_ = refused;
-  Fail(UpstreamError(ErrorCode::kUpstreamReset, refused ? Retry::kSafe : Retry::kIdempotent,
-                     detail));
-}
-
-void Http2Channel::OnConnectionLost(ErrorCode code, std::string_view detail) {
-  std::string text = endpoint_->name + ": ";
-  text += detail;
-  if (response_begun_) {
-    return Fail(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever, std::move(text)));
-  }
-  const bool unsent = stream_ == nullptr;
-  Fail(UpstreamError(code, unsent ? Retry::kSafe : Retry::kIdempotent, std::move(text)));
-}
-
-void Http2Channel::UpdateDeadline() {
-  if (stream_ == nullptr) return;
-  const MonoTime now = connection_->context_.loop.now();
-  if (blocked_) {
-    deadline_.Set(now + timeouts_.send);
-  } else if (request_sent_ && !paused_) {
-    deadline_.Set(now + timeouts_.read);
-  } else {
-    deadline_.Cancel();  // it is the client's turn
-  }
-}
-
-void Http2Channel::OnDeadline() {
-  if (blocked_) {
-    const size_t unsent = stream_->unsent();
-    if (unsent < std::exchange(unsent_at_deadline_, unsent)) return UpdateDeadline();
-    return Fail(UpstreamError(ErrorCode::kUpstreamSendTimeout, Retry::kNever,
-                              endpoint_->name + ": the request is not read"));
-  }
-  Fail(UpstreamError(
-      response_begun_ ? ErrorCode::kResponseTruncated : ErrorCode::kUpstreamReadTimeout,
-      Retry::kNever, endpoint_->name + ": nothing came in time"));
-}
-
 Http2Upstream::Http2Upstream(ProxyContext& context, std::shared_ptr<Endpoint> endpoint,
                              Settings settings)
     : context_(context),
@@ -218,7 +30,8 @@ Http2Upstream::Http2Upstream(ProxyContext& context, std::shared_ptr<Endpoint> en
       codec_(Http2Codec::Role::kClient, context.upstream_limits, context.http2_limits,
              context.http2_streams),
       deadline_(context.loop.deadlines(), *this),
-      settings_(std::move(settings)) {
+      settings_(std::move(settings)),
+      has_place_(settings_.counted_by != nullptr) {
   context.upstream_connections.PushBack(*this);
   endpoint_->http2.PushBack(*this);
 }
@@ -233,23 +46,26 @@ Http2Upstream& Http2Upstream::Connect(ProxyContext& context,
   return *connection;
 }
 
-Http2Upstream* Http2Upstream::FindOpen(Endpoint& endpoint, const UpstreamWay& way) {
+template <typename Suits>
+Http2Upstream* Http2Upstream::Find(Endpoint& endpoint, const UpstreamWay& way, Suits suits) {
   Http2Upstream* connection = endpoint.http2.front();
-  while (connection != nullptr &&
-         (connection->state_ != State::kOpen || !connection->codec_.can_open_stream() ||
-          !connection->settings_.way.IsSame(way))) {
+  while (connection != nullptr && !(suits(*connection) && connection->settings_.way.IsSame(way))) {
     connection = endpoint.http2.Next(*connection);
   }
   return connection;
 }
 
+Http2Upstream* Http2Upstream::FindOpen(Endpoint& endpoint, const UpstreamWay& way) {
+  return Find(endpoint, way, [](const Http2Upstream& connection) {
+    return connection.state_ == State::kOpen && connection.waiting_.empty() &&
+           connection.codec_.can_open_stream();
+  });
+}
+
 Http2Upstream* Http2Upstream::FindConnecting(Endpoint& endpoint, const UpstreamWay& way) {
-  Http2Upstream* connection = endpoint.http2.front();
-  while (connection != nullptr &&
-         (connection->state_ != State::kConnecting || !connection->settings_.way.IsSame(way))) {
-    connection = endpoint.http2.Next(*connection);
-  }
-  return connection;
+  return Find(endpoint, way, [](const Http2Upstream& connection) {
+    return connection.state_ == State::kConnecting;
+  });
 }
 
 void Http2Upstream::OnConnected(Status status) {
@@ -274,22 +90,61 @@ void Http2Upstream::OnSecured(Status status) {
 void Http2Upstream::OnUsable() {
   state_ = State::kOpen;
   context_.loop.AddOutput(*this);  // the preface
+  ServeWaiting();
   IntrusiveList<Http2Channel> waiting;
   while (Http2Channel* channel = waiting_.PopFront()) waiting.PushBack(*channel);
-  while (waiting.front() != nullptr && state_ == State::kOpen && codec_.can_open_stream()) {
-    waiting.PopFront()->call_.OnConnected();
-  }
   while (Http2Channel* channel = waiting.PopFront()) PassOn(*channel);
   UpdateDeadline();
 }
 
-// The peer takes no more streams on this connection.
+void Http2Upstream::ServeWaiting() {
+  while (!waiting_.empty() && state_ == State::kOpen && codec_.can_open_stream()) {
+    waiting_.PopFront()->call_.OnConnected();
+  }
+}
+
+// This connection takes no more streams, or none for now.
 void Http2Upstream::PassOn(Http2Channel& channel) {
   if (requests_ == 0) return channel.OnConnectionLost(ErrorCode::kConnectFailed, "takes no stream");
   Http2Upstream* next = FindConnecting(*endpoint_, settings_.way);
-  if (next == nullptr) next = &Connect(context_, endpoint_, settings_);
+  if (next == nullptr) next = ConnectAnother();
+  if (next == nullptr && state_ == State::kClosing) {
+    return channel.OnConnectionLost(ErrorCode::kConnectFailed, "no further connection is allowed");
+  }
+  if (next == nullptr) {  // until a stream ends, or it closes
+    next = this;
+    channel.deadline_.Set(context_.loop.now() + settings_.way.timeout);
+  }
   channel.connection_ = next;
   next->waiting_.PushBack(channel);
+}
+
+// Null: the limit of connections is reached.
+Http2Upstream* Http2Upstream::ConnectAnother() {
+  using Counter = Admission::Counter;
+  const auto& upstream = settings_.counted_by;
+  const bool limited = upstream != nullptr && upstream->admission().limits().connections > 0;
+  if (limited && !upstream->admission().TryTake(Counter::kConnections, true)) return nullptr;
+  Settings settings = settings_;
+  if (!limited) settings.counted_by = nullptr;
+  return &Connect(context_, endpoint_, std::move(settings));
+}
+
+// Where connections are limited each worker keeps its share of them idle; others go at once.
+void Http2Upstream::OnUseChanged() {
+  UpstreamState* const upstream = settings_.counted_by.get();
+  if (upstream == nullptr) return;
+  const bool idle = state_ == State::kOpen && is_idle();
+  if (idle != counts_idle_) {
+    counts_idle_ = idle;
+    upstream->idle_connections += idle ? 1 : -1;
+    if (idle && upstream->idle_connections > upstream->admission().most_idle()) return Close();
+  }
+  if (state_ == State::kClosing && std::exchange(has_place_, false)) {
+    upstream->admission().Free(Admission::Counter::kConnections);
+  } else {
+    upstream->admission().OnFreed();  // perhaps a stream, or a connection that may be given up
+  }
 }
 
 void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request, bool ended) {
@@ -330,6 +185,7 @@ void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request
   if (was_idle) UpdateDeadline();  // otherwise the next ping stays due
   context_.loop.AddOutput(*this);
   if (++requests_ >= settings_.most_requests) Retire();
+  OnUseChanged();
 }
 
 void Http2Upstream::OnRead(std::string_view bytes) {
@@ -360,6 +216,7 @@ void Http2Upstream::OnCallbackEnd() {
 }
 
 void Http2Upstream::OnTurnEnd() {
+  ServeWaiting();
   SendOutput();
   KeepOutput();
 }
@@ -384,7 +241,11 @@ void Http2Upstream::SendOutput() {
 void Http2Upstream::CloseIfDone() {
   if (state_ == State::kClosing) return;
   if (codec_.finished()) return FailAll(ErrorCode::kInvalidResponse, "broke the protocol");
-  if (state_ == State::kRetired && channels_.empty() && codec_.open_streams() == 0) Close();
+  if (state_ != State::kRetired || !channels_.empty() || codec_.open_streams() > 0) return;
+  IntrusiveList<Http2Channel> waiting;
+  while (Http2Channel* channel = waiting_.PopFront()) waiting.PushBack(*channel);
+  Close();
+  while (Http2Channel* channel = waiting.PopFront()) PassOn(*channel);
 }
 
 void Http2Upstream::OnWritable() {
@@ -416,6 +277,7 @@ void Http2Upstream::Retire() {
   if (state_ != State::kOpen) return;
   state_ = State::kRetired;
   context_.loop.AddOutput(*this);  // closes it if nothing is under way
+  OnUseChanged();
 }
 
 void Http2Upstream::UpdateDeadline() {
@@ -444,6 +306,7 @@ void Http2Upstream::Close() {
   deadline_.Cancel();
   stream_.SendTlsEnd();  // of a cut request the frames tell
   stream_.Close();
+  OnUseChanged();
 }
 
 void Http2Upstream::OnClosed() { context_.Reap(*this); }

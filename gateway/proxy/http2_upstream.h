@@ -1,6 +1,7 @@
 // HTTP/2 to an upstream: one connection for each worker and endpoint carries the requests of many
 // calls; another one is made only when the peer allows no further stream. While one is being made,
-// calls wait for it instead of making their own.
+// calls wait for it instead of making their own. Where the upstream's connections are limited and
+// no further one is allowed, they wait for a stream.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +29,11 @@ class Http2Channel final : public UpstreamChannel,
   Http2Channel(ProxyContext& context, UpstreamCall& call);
 
   // Joins a connection to `endpoint`. True: SendHead has to follow at once. False: the call gets
-  // OnConnected or OnFailed later.
-  bool Join(ProxyContext& context, const std::shared_ptr<Endpoint>& endpoint,
-            const conf::UpstreamConfig& config, UpstreamWay way);
+  // OnConnected or OnFailed later. A connection that has to be made takes the place over that `way`
+  // counts among those of `upstream`.
+  bool Join(ProxyContext& context, const std::shared_ptr<UpstreamState>& upstream,
+            const std::shared_ptr<Endpoint>& endpoint, const conf::UpstreamConfig& config,
+            UpstreamWay way);
 
   void SendHead(const UpstreamRequest& request, const conf::UpstreamTimeouts& timeouts) override;
   void SendBody(std::string_view bytes) override;
@@ -80,6 +83,12 @@ class Http2Upstream final : public StreamObserver,
   void Abort() override;  // at once
   // No further calls; closes when those under way are done.
   void Retire();
+  bool is_idle() const { return channels_.empty() && waiting_.empty(); }
+
+  // A call can Join without a further connection.
+  static bool IsThere(Endpoint& endpoint, const UpstreamWay& way) {
+    return FindOpen(endpoint, way) != nullptr || FindConnecting(endpoint, way) != nullptr;
+  }
 
   void OnConnected(Status status) override;
   void OnSecured(Status status) override;
@@ -101,6 +110,8 @@ class Http2Upstream final : public StreamObserver,
     UpstreamWay way{};
     Duration idle_timeout{};
     uint32_t most_requests = 0;
+    // Among its connections this one is counted; null: they are not limited.
+    std::shared_ptr<UpstreamState> counted_by{};
   };
 
   Http2Upstream(ProxyContext& context, std::shared_ptr<Endpoint> endpoint, Settings settings);
@@ -108,12 +119,17 @@ class Http2Upstream final : public StreamObserver,
 
   static Http2Upstream& Connect(ProxyContext& context, const std::shared_ptr<Endpoint>& endpoint,
                                 Settings settings);
+  template <typename Suits>
+  static Http2Upstream* Find(Endpoint& endpoint, const UpstreamWay& way, Suits suits);
   static Http2Upstream* FindOpen(Endpoint& endpoint, const UpstreamWay& way);
   static Http2Upstream* FindConnecting(Endpoint& endpoint, const UpstreamWay& way);
 
   void OnUsable();
 
+  void ServeWaiting();
   void PassOn(Http2Channel& channel);
+  Http2Upstream* ConnectAnother();
+  void OnUseChanged();
   void Submit(Http2Channel& channel, const UpstreamRequest& request, bool ended);
   void TakeEvents();
   void SendOutput();
@@ -129,13 +145,15 @@ class Http2Upstream final : public StreamObserver,
   Http2Codec codec_;
   Deadline deadline_;
   const Settings settings_;
+  bool has_place_;            // which it gives back
+  bool counts_idle_ = false;  // among the upstream's idle ones
   State state_ = State::kConnecting;
   bool blocked_ = false;  // the socket is full
   bool pinged_ = false;   // and nothing has come since
   uint32_t requests_ = 0;
   size_t lent_ = 0;  // body bytes since the callback began
   std::vector<Http2Field> fields_;
-  IntrusiveList<Http2Channel> waiting_;   // for the connection
+  IntrusiveList<Http2Channel> waiting_;   // for the connection, or for a stream
   IntrusiveList<Http2Channel> channels_;  // with a stream
 };
 

@@ -112,6 +112,7 @@ bool UpstreamCall::OnPlaceFree() {
 void UpstreamCall::StopWaiting() {
   if (std::exchange(wait_, Wait::kNothing) == Wait::kNothing) return;
   deadline_.Cancel();
+  if (back_off_ != nullptr) back_off_->Stop();
   UpstreamState::Waiter::Unlink();
   upstream_->admission().Leave(*this);
 }
@@ -148,7 +149,7 @@ UpstreamWay UpstreamCall::WayTo(const Endpoint& endpoint) const {
 
 void UpstreamCall::AttemptOn(std::shared_ptr<Endpoint> endpoint, bool fresh) {
   UpstreamWay way = WayTo(*endpoint);
-  if (config_->http2 || TakeConnection(*endpoint, fresh, way, false)) {
+  if (TakeConnection(*endpoint, fresh, way, false)) {
     return BeginAttempt(std::move(endpoint), std::move(way));
   }
   next_ = std::move(endpoint);
@@ -156,15 +157,21 @@ void UpstreamCall::AttemptOn(std::shared_ptr<Endpoint> endpoint, bool fresh) {
   WaitForPlace(Wait::kConnectionPlace);
 }
 
-// A kept connection, which channel_ is then, or a place for another one.
+// A kept connection, which channel_ is then (of HTTP/2 one that others share, without channel_), or
+// a place for another one.
 bool UpstreamCall::TakeConnection(Endpoint& endpoint, bool fresh, UpstreamWay& way, bool waited) {
   Admission& admission = upstream_->admission();
   const bool limited = admission.limits().connections > 0;
+  if (config_->http2 && !limited) return true;
   if (limited && !waited && admission.has_waiters()) return false;
-  // With a PROXY header a connection speaks for one client, so none is taken that others have used.
-  const bool share = config_->proxy_protocol == 0 && !fresh;
-  channel_ = share ? UpstreamConnection::TakeIdle(endpoint, *this, way) : nullptr;
-  if (channel_ != nullptr || !limited) return true;
+  if (config_->http2) {
+    if (Http2Upstream::IsThere(endpoint, way)) return true;
+  } else {
+    // With a PROXY header a connection speaks for one client: none is taken that others have used.
+    const bool share = config_->proxy_protocol == 0 && !fresh;
+    channel_ = share ? UpstreamConnection::TakeIdle(endpoint, *this, way) : nullptr;
+    if (channel_ != nullptr || !limited) return true;
+  }
   const auto take = [&] { return admission.TryTake(EndpointTable::Counter::kConnections, waited); };
   way.counted = take() || (upstream_->CloseIdle() && take());
   return way.counted;
@@ -183,7 +190,7 @@ void UpstreamCall::BeginAttempt(std::shared_ptr<Endpoint> endpoint, UpstreamWay 
   if (config_->http2) {
     if (http2_ == nullptr) http2_ = std::make_unique<Http2Channel>(context_, *this);
     channel_ = http2_.get();
-    if (http2_->Join(context_, endpoint, *config_, std::move(way))) return SendRequest();
+    if (http2_->Join(context_, upstream_, endpoint, *config_, std::move(way))) return SendRequest();
     attempt_started_ = MonoNow();
     return;
   }

@@ -17,6 +17,7 @@
 #include "conf/resources.h"
 #include "gateway/base/buffer.h"
 #include "gateway/http/message.h"
+#include "gateway/net/watchers.h"
 #include "gateway/proxy/attempt_outcome.h"
 #include "gateway/proxy/call_permit.h"
 #include "gateway/proxy/proxy_context.h"
@@ -121,7 +122,8 @@ class UpstreamCall final : public UpstreamState::Waiter,
   CallPermit permit_;
   std::shared_ptr<Endpoint> next_;  // of the attempt that waits
   Wait wait_ = Wait::kNothing;
-  Deadline deadline_;  // of wait_
+  Deadline deadline_;                // of wait_
+  std::unique_ptr<Timer> back_off_;  // made at the first one: exact, which deadlines are not
   Buffer replay_;
   HeaderList trailers_;
   MonoTime started_{};

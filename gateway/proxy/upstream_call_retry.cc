@@ -58,7 +58,8 @@ bool UpstreamCall::TryAgain(RetryCondition condition, const Error* error, bool s
   DropAttempt();
   if (delay > Duration::zero()) {
     wait_ = Wait::kBackOff;
-    deadline_.Set(now + delay);
+    if (back_off_ == nullptr) back_off_ = std::make_unique<Timer>(context_.loop);
+    back_off_->Start(delay, [this] { OnDeadline(); });
     return true;
   }
   AttemptOn(std::exchange(next_, nullptr), decision == RetryDecision::kFreshConnection);

@@ -207,6 +207,12 @@ bool UpstreamState::CloseIdle() {
       longest->Abort();
       return true;
     }
+    for (Http2Upstream* connection = endpoint->http2.front(); connection != nullptr;
+         connection = endpoint->http2.Next(*connection)) {
+      if (!connection->is_idle()) continue;
+      connection->Abort();
+      return true;
+    }
   }
   return false;
 }

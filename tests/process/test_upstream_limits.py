@@ -6,6 +6,8 @@ import signal
 import threading
 
 import pytest
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from support.gateway import Gateway, upstream, wait_for
 from support.h2_origin import H2Origin
@@ -261,3 +263,118 @@ def test_the_end_of_a_body_that_waits_is_not_lost(protocol, size):
                 sender.join()
                 script.release()
     assert protocol == "http1" or ends == [0, size]
+
+
+# Connections of HTTP/2, which carry many requests
+
+
+GOAWAY_AFTER_3 = b"\0\0\x08\x07\0" + bytes(4) + (3).to_bytes(4, "big") + bytes(4)
+
+
+class HeldAnswers:
+    """An HTTP/2 origin's answers, which wait for `release`; two streams a connection."""
+
+    STREAMS = 2
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.waiting = []
+        self.held = True
+        self.seen = 0
+
+    def __call__(self, connection, stream, headers):
+        with self.lock:
+            if sum(1 for each, _ in self.waiting if each is connection) == self.STREAMS:
+                # Sent before our settings had come.
+                return connection.h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
+            self.seen += 1
+            if self.held:
+                return self.waiting.append((connection, stream))
+        connection.respond(stream, body=b"ok")
+
+    def release(self):
+        with self.lock:
+            self.held = False
+            waiting, self.waiting = self.waiting, []
+        for connection, stream in waiting:
+            connection.respond(stream, body=b"ok")
+
+
+def config_h2(*origins, scheme="h2c", **limits):
+    found = config(*origins, **limits)
+    found["routes"][0]["upstream"]["scheme"] = scheme
+    return found
+
+
+def few_streams(answers):
+    return H2Origin(answers, settings={SettingCodes.MAX_CONCURRENT_STREAMS: answers.STREAMS}, lenient=True)
+
+
+def start_slowly(gateway, answers, count):
+    """One after the other, so that the origin's settings are known when the next one comes."""
+    clients = []
+    for number in range(count):
+        clients += start(gateway, 1)
+        wait_for(lambda: answers.seen == number + 1, "the request")
+    return clients
+
+
+def test_http2_connections_are_limited():
+    answers = HeldAnswers()
+    with few_streams(answers) as origin, Gateway(config_h2(origin, connections=2, **LATE)) as gateway:
+        clients = start_slowly(gateway, answers, 4)
+        clients += start(gateway, 26)
+        with RawClient(gateway.port) as client:
+            assert client.request("TRACE").status == 405
+        assert answers.seen == 4
+        answers.release()
+        assert statuses(clients) == [200] * 30
+        with RawClient(gateway.port) as client:
+            assert client.get().status == 200
+        assert len(origin.connections) == 2
+
+
+def test_http2_connections_of_two_workers_are_limited_together():
+    answers = HeldAnswers()
+    answers.release()
+    with few_streams(answers) as origin:
+        with Gateway(config_h2(origin, connections=1, **LATE), workers=2) as gateway:
+            for _ in range(12):  # one connection, which the workers take from each other
+                with RawClient(gateway.port) as client:
+                    assert client.get().status == 200
+
+
+def test_who_may_not_wait_for_a_stream_is_refused():
+    answers = HeldAnswers()
+    with few_streams(answers) as origin, Gateway(config_h2(origin, connections=1)) as gateway:
+        clients = start_slowly(gateway, answers, 2)
+        with RawClient(gateway.port) as client:
+            assert is_overflow(client.get())
+        answers.release()
+        assert statuses(clients) == [200] * 2
+
+
+def test_an_idle_http2_connection_makes_room_for_another_node():
+    answers = [HeldAnswers(), HeldAnswers()]
+    for each in answers:
+        each.release()
+    with few_streams(answers[0]) as one, few_streams(answers[1]) as two:
+        with Gateway(config_h2(one, two, connections=1)) as gateway, RawClient(gateway.port) as client:
+            for _ in range(8):
+                assert client.get().status == 200
+    assert [each.seen for each in answers] == [4, 4]
+
+
+def test_who_waits_for_a_stream_of_a_connection_that_ends_gets_another():
+    """GOAWAY after two requests of a burst: the rest goes by the connection that takes its place."""
+    answers = HeldAnswers()
+    with few_streams(answers) as origin:
+        with Gateway(config_h2(origin, connections=1, **LATE)) as gateway:
+            clients = start_slowly(gateway, answers, 2)
+            clients += start(gateway, 10)
+            connection = origin.connections[0]
+            with connection.sending:  # a frame that the library does not send without ending all
+                connection.sock.sendall(GOAWAY_AFTER_3)
+            answers.release()
+            assert statuses(clients) == [200] * 12
+    assert len(origin.connections) > 1

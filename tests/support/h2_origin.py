@@ -73,6 +73,8 @@ class H2Connection:
                 self.h2.local_settings = h2.settings.Settings(
                     client=False, initial_values=self.origin.settings)
             self.h2.initiate_connection()
+            if self.origin.lenient:
+                self.h2.local_settings = h2.settings.Settings(client=False)
             self.flush()
             while data := self.sock.recv(65536):
                 with self.lock:
@@ -111,10 +113,11 @@ class H2Connection:
 
 
 class H2Origin:
-    def __init__(self, answer=None, on_end=None, settings=None, acknowledge=True):
+    def __init__(self, answer=None, on_end=None, settings=None, acknowledge=True, lenient=False):
         self.answer, self.on_end = answer, on_end
         self.settings = settings or {}
         self.acknowledge = acknowledge  # False: windows are never opened again
+        self.lenient = lenient  # `settings` are announced, but who breaks them is not cut off
         self.requests, self.resets, self.connections, self.pings = [], [], [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
