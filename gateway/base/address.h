@@ -44,6 +44,8 @@ class Cidr {
   static Result<Cidr> Make(std::string_view text);
   bool Contains(const IpAddress& address) const;
   std::string ToString() const;
+  const IpAddress& base() const { return base_; }  // its first address
+  unsigned prefix() const { return prefix_; }      // bits, of 32 or 128
 
  private:
   IpAddress base_;
