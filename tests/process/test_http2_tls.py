@@ -74,6 +74,19 @@ def test_a_connection_is_for_the_names_of_its_certificate(origin, gateway, ca): 
     assert [r.value("Host") for r in origin.requests] == ["a.test"]
 
 
+def test_a_host_that_asks_for_client_certificates_needs_its_own_connection(origin, ca):
+    ca.issue("both", "a.test", "m.test")
+    mutual = {**ca.ssl("both", "m.test", client={"ca": ca.read("ca.pem")}), "id": "mutual"}
+    settings = {
+        "gateway": {"listen": [{"address": "127.0.0.1:$PORT", "tls": True, "http2": True}]},
+        "ssls": [ca.ssl("both", "a.test"), mutual], "routes": [route(origin.port)]}
+    with Gateway(settings) as gateway, connect(gateway, ca) as client:
+        # The certificate has both names, so a browser would reuse the connection.
+        assert client.get(authority="m.test", scheme="https").status == 421
+        assert client.get(authority="a.test", scheme="https").status == 200
+    assert [r.value("Host") for r in origin.requests] == ["a.test"]
+
+
 def test_h2load(origin, gateway):
     done = subprocess.run(["h2load", "-n", "1000", "-c", "4", "-m", "16",
                            f"https://127.0.0.1:{gateway.port}/"], capture_output=True, timeout=60)
