@@ -112,6 +112,8 @@ class TlsClient(RawClient):
         try:
             self.send(preface)
             self.socket = context.wrap_socket(self.socket, server_hostname=name, session=session)
+            if self.socket.version() is None:  # Python takes a socket that was reset for unconnected
+                raise ConnectionResetError("reset before the handshake")
         except BaseException:
             self.socket.close()
             raise
