@@ -13,6 +13,7 @@ from support.gateway import Gateway, children, route, wait_for
 from support.load import Load
 from support.origin import OK, NginxOrigin, Origin
 from support.raw import RawClient, exchange
+from support.sockets import client_ports
 
 
 @pytest.fixture(scope="module")
@@ -116,35 +117,15 @@ def test_pools_survive_a_reload(origin):
         assert len(origin.connections) == 1
 
 
-def remote_ports(pid, port):
-    """The client ports of the connections to `port` that process `pid` holds."""
-    inodes = set()
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{entry}")
-        except FileNotFoundError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    found = set()
-    with open("/proc/net/tcp") as table:
-        for line in table.readlines()[1:]:
-            fields = line.split()
-            local = int(fields[1].rpartition(":")[2], 16)
-            if local == port and fields[3] == "01" and fields[9] in inodes:
-                found.add(int(fields[2].rpartition(":")[2], 16))
-    return found
-
-
 def test_row154_killed_worker_takes_only_its_own_connections(nginx):
     with Gateway(config_for(nginx), workers=2) as gateway:
         gateway.may_lose_workers = True
         with Load(gateway.port, connections=32, path="/small", reconnect=False) as load:
             load.wait_for(200)
             first, second = gateway.worker_pids()
-            wait_for(lambda: len(remote_ports(first, gateway.port)) + len(remote_ports(second, gateway.port)) == 32,
+            wait_for(lambda: len(client_ports(first, gateway.port)) + len(client_ports(second, gateway.port)) == 32,
                      "all connections to be held by the two workers")
-            doomed = remote_ports(first, gateway.port)
+            doomed = client_ports(first, gateway.port)
             os.kill(first, signal.SIGKILL)
             wait_for(lambda: len(gateway.worker_pids()) == 2 and first not in gateway.worker_pids(),
                      "a new worker")

@@ -4,7 +4,6 @@ the client is told, who is asked instead, what the node is blamed for, and that 
 
 import contextlib
 import json
-import os
 import socket
 import threading
 
@@ -15,6 +14,7 @@ from support.gateway import Gateway, wait_for
 from support.h2_origin import H2Origin
 from support.origin import Origin
 from support.raw import ConnectionEnded, RawClient
+from support.sockets import connections
 
 BODY = b"".join(b"%07d\n" % number for number in range(12_500))  # 100 KB that is nowhere like itself
 CHUNK = 4096
@@ -80,14 +80,7 @@ class Stage:
         wait_for(lambda: not self.is_connected(), "the gateway to see the end")
 
     def is_connected(self):
-        held = set()
-        for pid in self.gateway.worker_pids():
-            for entry in os.listdir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(FileNotFoundError):
-                    held.add(os.readlink(f"/proc/{pid}/fd/{entry}"))
-        with open("/proc/net/tcp") as table:
-            rows = [row.split() for row in table.readlines()[1:]]
-        return any(int(row[2].rpartition(":")[2], 16) == self.proxy.port and f"socket:[{row[9]}]" in held for row in rows)
+        return any(remote == self.proxy.port for pid in self.gateway.worker_pids() for _, remote in connections(pid))
 
     def client(self):
         """For one request."""

@@ -1,5 +1,7 @@
 """What every server of the tests does with its listening socket."""
 
+import contextlib
+import os
 import socket
 
 
@@ -21,6 +23,23 @@ def stop_listening(listener):
     except OSError:
         pass
     listener.close()
+
+
+def connections(pid):
+    """(local port, remote port) of the established TCP connections that process `pid` has."""
+    held = set()
+    for entry in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            held.add(os.readlink(f"/proc/{pid}/fd/{entry}"))
+    with open("/proc/net/tcp") as table:
+        rows = [row.split() for row in table.readlines()[1:]]
+    return [tuple(int(address.rpartition(":")[2], 16) for address in row[1:3])
+            for row in rows if row[3] == "01" and f"socket:[{row[9]}]" in held]
+
+
+def client_ports(pid, port):
+    """Of the clients at `port` that process `pid` serves."""
+    return {remote for local, remote in connections(pid) if local == port}
 
 
 def accepts(port):
