@@ -257,7 +257,7 @@ struct Router::Index::Builder {
   // by priority, then the longer pattern, then as configured (routes stand in one array).
   void Layout() {
     auto& all = index.candidates;
-    std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
+    std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
       const auto rank = [](const Candidate& c) {
         return std::tuple(c.host, !IsExact(c), c.pattern.key(), -int64_t{c.config->priority},
                           -static_cast<int64_t>(c.pattern.text.size()), c.config);
