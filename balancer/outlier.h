@@ -67,7 +67,8 @@ class Outlier {
 
   // May the endpoint not be picked now? One load.
   static bool IsEjected(const OutlierState& state, TimePoint now) {
-    return (state.ejection.load(std::memory_order_relaxed) & kUntilMask) > ToMilliseconds(now);
+    const uint64_t until = state.ejection.load(std::memory_order_relaxed) & kUntilMask;
+    return until > 0 && until > ToMilliseconds(now);  // most never were: no division for them
   }
 
   // Counts an outcome. When it makes the endpoint an outlier, ejects it, unless too many of

@@ -23,7 +23,7 @@ std::string_view CheckResultName(CheckResult result) {
 HealthWord HealthWord::Unpack(uint64_t word) {
   HealthWord unpacked;
   // Only we write it, yet what comes from shared memory must not become an index out of range.
-  unpacked.health = static_cast<Health>((word >> 56) & 3);
+  unpacked.health = HealthOf(word);
   unpacked.cause = static_cast<CheckResult>((word >> 48) & 3);
   unpacked.status = static_cast<uint16_t>(word >> 32);
   for (size_t i = 0; i < kCheckResults; ++i) {

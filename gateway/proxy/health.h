@@ -47,6 +47,7 @@ struct HealthWord {
   std::array<uint8_t, kCheckResults> counts = {};  // in a row, by CheckResult
 
   static HealthWord Unpack(uint64_t word);
+  static Health HealthOf(uint64_t word) { return static_cast<Health>((word >> 56) & 3); }
   uint64_t Pack() const;
   bool is_healthy() const { return health <= Health::kMostlyHealthy; }
 
@@ -68,7 +69,8 @@ HealthChange ReportHealth(SharedRecord& record, const conf::HealthRules& rules, 
 
 // One load.
 inline bool IsHealthy(const SharedRecord& record) {
-  return HealthWord::Unpack(record.checks.load(std::memory_order_relaxed)).is_healthy();
+  const uint64_t word = record.checks.load(std::memory_order_relaxed);
+  return HealthWord::HealthOf(word) <= Health::kMostlyHealthy;
 }
 inline HealthWord ReadHealth(const SharedRecord& record) {
   return HealthWord::Unpack(record.checks.load(std::memory_order_relaxed));

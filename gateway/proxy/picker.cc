@@ -124,17 +124,18 @@ bool Picker::Refresh(MonoTime now) {
   uint64_t wanted = 0;  // neither drained by weight nor kept away by the operator
   uint64_t healthy = 0;
   for (size_t i = 0; i < endpoints_.size(); ++i) {
-    const Standing standing = StandingOf(*endpoints_[i], now);
-    views_[i].eligible = standing.wanted && standing.healthy && standing.admitted;
-    if (!standing.wanted || views_[i].weight == 0) continue;
+    Endpoint& endpoint = *endpoints_[i];
+    views_[i].eligible = false;
+    if (!IsWanted(endpoint) || views_[i].weight == 0) continue;
     ++wanted;
-    healthy += standing.healthy ? 1 : 0;
+    if (!IsHealthyNow(endpoint, now)) continue;
+    ++healthy;
+    views_[i].eligible = IsAdmitted(endpoint, now);
   }
   panic_ = healthy == 0 || healthy * 100 < wanted * rule_.panic_threshold;
   if (!panic_) return true;
   for (size_t i = 0; i < endpoints_.size(); ++i) {
-    const Standing standing = StandingOf(*endpoints_[i], now);
-    views_[i].eligible = standing.wanted && standing.admitted;
+    views_[i].eligible = IsWanted(*endpoints_[i]) && IsAdmitted(*endpoints_[i], now);
   }
   return true;
 }

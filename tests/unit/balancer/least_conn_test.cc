@@ -228,7 +228,9 @@ TEST(LeastConnTest, HostWideCountsKeepRequestsOffFullServers) {
   EXPECT_GE(by_worker, 0.33) << "what private counters cost is what this is measured against";
 }
 
-// Service times that vary more fill all servers at once more often, whatever the choice.
+// Service times that vary more fill all servers at once more often, whatever the choice: a request
+// meets a full server only when all are full, and of policies that know the counts, joining the
+// shortest queue is the best for exponential times (Winston 1977).
 TEST(LeastConnTest, HostWideCountsWithExponentialService) {
   using enum Host::Counters;
   const double shared = Host(kShared, Host::Service::kExponential).ShareOnFull(200'000);
