@@ -22,6 +22,8 @@ struct RequestView {
   std::string_view peer_text;             // peer_ip as text
   const SocketAddress* server = nullptr;  // the local address; null in tests and explain
 
+  int response_status = 0;  // as far as it is known; 0: there is none yet
+
   // Of the client's TLS connection; empty without one.
   std::string_view tls_protocol;     // "TLSv1.3"
   std::string_view tls_cipher;       // "TLS_AES_128_GCM_SHA256"

@@ -24,6 +24,21 @@ std::pair<std::string_view, size_t> FindName(std::string_view text) {
   return closed ? std::pair(name, end + 1) : std::pair(std::string_view(), size_t{1});
 }
 
+// Everything but the unreserved characters of RFC 3986 2.3.
+void AppendEscaped(std::string& out, std::string_view value) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  for (const char c : value) {
+    if (IsNameChar(c) || c == '-' || c == '.' || c == '~') {
+      out += c;
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    out += '%';
+    out += kHex[byte >> 4];
+    out += kHex[byte & 15];
+  }
+}
+
 }  // namespace
 
 Result<TextTemplate> TextTemplate::Make(std::string_view text) {
@@ -58,6 +73,16 @@ void TextTemplate::AppendTo(std::string& out, const RequestView& request,
   for (const Piece& piece : pieces_) {
     out += piece.literal;
     out += piece.variable.Value(request, scratch);
+  }
+  out += tail_;
+}
+
+void TextTemplate::AppendUriTo(std::string& out, const RequestView& request,
+                               std::string& scratch) const {
+  for (const Piece& piece : pieces_) {
+    out += piece.literal;
+    const std::string_view value = piece.variable.Value(request, scratch);
+    piece.variable.is_uri_part() ? void(out += value) : AppendEscaped(out, value);
   }
   out += tail_;
 }

@@ -22,6 +22,9 @@ class TextTemplate {
   // Appends the text; a variable that the request does not have is empty.
   void AppendTo(std::string& out, const RequestView& request, std::string& scratch) const;
 
+  // The same for a URI: what a request could put in as a separator is escaped.
+  void AppendUriTo(std::string& out, const RequestView& request, std::string& scratch) const;
+
   bool is_constant() const { return pieces_.empty(); }
   const std::string& text() const { return tail_; }  // of a constant one
   bool needs_body() const;

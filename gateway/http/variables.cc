@@ -160,6 +160,7 @@ Result<Variable> Variable::Make(std::string_view name) {
       {"content_type", Kind::kContentType},
       {"content_length", Kind::kContentLength},
       {"request", Kind::kRequest},
+      {"status", Kind::kStatus},
       {"https", Kind::kHttps},
       {"ssl_protocol", Kind::kSslProtocol},
       {"ssl_cipher", Kind::kSslCipher},
@@ -263,6 +264,10 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
       return HeaderValue(head.fields, HeaderId::kContentLength, "content-length", scratch);
     case Kind::kRequest:
       return RequestLine(head, scratch);
+    case Kind::kStatus:
+      if (request.response_status == 0) return {};
+      scratch = std::to_string(request.response_status);
+      return scratch;
     default:
       return TlsValue(request);
   }

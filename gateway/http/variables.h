@@ -25,6 +25,11 @@ class Variable {
   // post_arg_*: the router must collect a form body before it can match.
   bool needs_body() const { return kind_ == Kind::kPostArg; }
   const std::string& name() const { return name_; }
+  // A piece of a URI as it is; other values have to be escaped to become one.
+  bool is_uri_part() const {
+    return kind_ == Kind::kUri || kind_ == Kind::kRequestUri || kind_ == Kind::kQueryString ||
+           kind_ == Kind::kIsArgs;
+  }
 
  private:
   enum class Kind : uint8_t {
@@ -49,6 +54,7 @@ class Variable {
     kContentType,
     kContentLength,
     kRequest,
+    kStatus,
     kHttps,
     kSslProtocol,
     kSslCipher,

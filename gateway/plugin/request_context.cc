@@ -30,6 +30,16 @@ bool IsQuery(std::string_view query) {
                       [](char c) { return IsControl(c) || c == '\t' || c == ' ' || c == '#'; });
 }
 
+bool HasDotSegment(std::string_view path) {
+  while (!path.empty()) {
+    const size_t end = std::min(path.find('/'), path.size());
+    const std::string_view segment = path.substr(0, end);
+    if (segment == "." || segment == "..") return true;
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string_view CopyFieldValue(std::string_view value, Arena& arena) {
@@ -52,6 +62,13 @@ std::string_view RequestContext::Expand(const TextTemplate& text) {
   if (text.is_constant()) return text.text();
   expanded_.clear();
   text.AppendTo(expanded_, *view_, scratch_);
+  return arena_->Copy(expanded_);
+}
+
+std::string_view RequestContext::ExpandUri(const TextTemplate& text) {
+  if (text.is_constant()) return text.text();
+  expanded_.clear();
+  text.AppendUriTo(expanded_, *view_, scratch_);
   return arena_->Copy(expanded_);
 }
 
@@ -83,8 +100,10 @@ Status RequestContext::SetUpstreamUri(std::string_view uri) {
   const size_t mark = std::min(uri.find('?'), uri.size());
   SLUICE_ASSIGN_OR_RETURN(std::string_view path,
                           NormalizePath(arena_->Copy(uri.substr(0, mark)), *arena_));
-  if (!path.starts_with('/')) {
-    return ClientError(ErrorCode::kBadPath, "expected a path that begins with / after a rewrite");
+  if (!path.starts_with('/') || HasDotSegment(uri.substr(0, mark))) {
+    return ClientError(
+        ErrorCode::kBadPath,
+        "expected a path that begins with / and has no dot segments after a rewrite");
   }
   const std::string_view query = uri.substr(mark);
   if (!IsQuery(query)) {

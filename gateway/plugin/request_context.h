@@ -67,6 +67,7 @@ class RequestContext {
   // $remote_addr, $arg_x …: null data() when the request does not have it.
   std::string_view Value(const Variable& variable);
   std::string_view Expand(const TextTemplate& text);
+  std::string_view ExpandUri(const TextTemplate& text);  // values escaped
   // The whole body; only where the plugin's request_body_limit asked for it.
   std::string_view body() const { return body_; }
   const Consumer* consumer() const { return consumer_; }  // null: nobody has said who it is
@@ -80,7 +81,8 @@ class RequestContext {
   void AddHeader(std::string_view name, std::string_view value);
   void RemoveHeader(std::string_view name);
   // What the upstream is asked for: "/path?query". Normalised as every path is; an error when that
-  // refuses it. $uri and the log keep what the client asked for.
+  // refuses it, or for dot segments, which a value may have brought in. $uri and the log keep what
+  // the client asked for.
   Status SetUpstreamUri(std::string_view uri);
   void SetUpstreamMethod(std::string_view method);
   void SetUpstreamHost(std::string_view host);

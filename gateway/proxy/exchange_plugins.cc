@@ -198,6 +198,7 @@ void Exchange::Respond(ResponseHead& head, std::string_view body, ErrorCode reas
 }
 
 void Exchange::FilterHead(const ResponseHead& head, bool from_upstream) {
+  view_.response_status = head.status;
   const ChainRun::Result result = plugins_->FilterHead(head, from_upstream, arena_);
   if (result != ChainRun::Result::kSuspended) return OnHeadFiltered(result, false);
   suspended_ = true;

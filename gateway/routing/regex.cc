@@ -1,5 +1,6 @@
 #include "gateway/routing/regex.h"
 
+#include <algorithm>
 #include <utility>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -23,7 +24,8 @@ struct FreePcre2 {
 
 // What a PCRE2 match writes to; one a thread, so that matching allocates nothing.
 struct Pcre2Scratch {
-  std::unique_ptr<pcre2_match_data, FreePcre2> data{pcre2_match_data_create(1, nullptr)};
+  std::unique_ptr<pcre2_match_data, FreePcre2> data{
+      pcre2_match_data_create(Regex::kMaxGroups, nullptr)};
   std::unique_ptr<pcre2_match_context, FreePcre2> context{pcre2_match_context_create(nullptr)};
 
   Pcre2Scratch() {
@@ -61,7 +63,6 @@ Result<Regex> Regex::Make(std::string_view pattern, Case sensitivity) {
   auto program = std::make_unique<Program>();
   re2::RE2::Options options(re2::RE2::Latin1);
   options.set_log_errors(false);
-  options.set_never_capture(true);
   options.set_max_mem(kRe2Memory);
   options.set_case_sensitive(sensitivity == Case::kSensitive);
   program->re2 =
@@ -98,6 +99,35 @@ Regex::Outcome Regex::Search(std::string_view subject) const {
                   subject.size(), 0, 0, scratch.data.get(), scratch.context.get());
   if (result >= 0) return Outcome::kMatch;
   return result == PCRE2_ERROR_NOMATCH ? Outcome::kNoMatch : Outcome::kLimit;
+}
+
+Regex::Outcome Regex::Find(std::string_view subject, size_t begin, Groups& groups) const {
+  groups.fill({});
+  if (program_->re2 != nullptr) {
+    const re2::StringPiece text(subject.data(), subject.size());
+    std::array<re2::StringPiece, kMaxGroups> found;
+    const int count = std::min(program_->re2->NumberOfCapturingGroups() + 1, int{kMaxGroups});
+    if (!program_->re2->Match(text, begin, text.size(), re2::RE2::UNANCHORED, found.data(),
+                              count)) {
+      return Outcome::kNoMatch;
+    }
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+      groups[i] = {found[i].data(), found[i].size()};
+    }
+    return Outcome::kMatch;
+  }
+  thread_local Pcre2Scratch scratch;
+  const int result =
+      pcre2_match(program_->pcre2.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
+                  subject.size(), begin, 0, scratch.data.get(), scratch.context.get());
+  if (result < 0) return result == PCRE2_ERROR_NOMATCH ? Outcome::kNoMatch : Outcome::kLimit;
+  const PCRE2_SIZE* const ends = pcre2_get_ovector_pointer(scratch.data.get());
+  const size_t count = result == 0 ? kMaxGroups : static_cast<size_t>(result);
+  for (size_t i = 0; i < count; ++i) {
+    if (ends[2 * i] == PCRE2_UNSET) continue;
+    groups[i] = subject.substr(ends[2 * i], ends[2 * i + 1] - ends[2 * i]);
+  }
+  return Outcome::kMatch;
 }
 
 bool Regex::is_linear() const { return program_->re2 != nullptr; }
