@@ -16,7 +16,9 @@ class Echo final : public Plugin {
   static constexpr PluginTraits kTraits{
       .name = "echo",
       .priority = 412,
-      .summary = "Puts text around the body of the response, or in its place."};
+      .summary = "Puts text around the body of the response, or in its place.",
+      .example = R"yaml(before_body: "<p>"
+after_body: "</p>")yaml"};
 
   struct Config {
     std::optional<std::string> before_body;

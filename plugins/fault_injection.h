@@ -20,6 +20,8 @@ class FaultInjection final : public Plugin {
       .name = "fault-injection",
       .priority = 11000,
       .summary = "Answers a share of the requests with an error, or delays it.",
+      .example = R"yaml(abort: {http_status: 503, body: "down for maintenance", percentage: 10}
+delay: {duration: 0.5, vars: [[["arg_slow", "==", "yes"]]]})yaml",
       .on_failure = FailureMode::kOpen,
       .enforces = true};
 

@@ -20,7 +20,11 @@ class ProxyRewrite final : public Plugin {
   static constexpr PluginTraits kTraits{
       .name = "proxy-rewrite",
       .priority = 1008,
-      .summary = "Changes path, host, method and header fields of what the upstream is asked."};
+      .summary = "Changes path, host, method and header fields of what the upstream is asked.",
+      .example = R"yaml(regex_uri: ["^/api/(.*)", "/v2/$1"]
+headers:
+  set: {X-Client: $remote_addr}
+  remove: [X-Debug])yaml"};
 
   struct Config {
     std::optional<std::string> uri;

@@ -22,7 +22,12 @@ class ResponseRewrite final : public Plugin {
   static constexpr PluginTraits kTraits{
       .name = "response-rewrite",
       .priority = 899,
-      .summary = "Changes status, header fields and body of the response."};
+      .summary = "Changes status, header fields and body of the response.",
+      .example = R"yaml(headers:
+  set: {X-Served-By: sluice}
+  remove: [X-Powered-By]
+filters:
+  - {regex: "http://", replace: "https://", scope: global})yaml"};
 
   struct Filter {
     std::string regex;

@@ -67,6 +67,8 @@ int RunCommand(const Options& options) {
       return RunRoutes(options);
     case Command::kExplain:
       return RunExplain(options);
+    case Command::kPlugins:
+      return RunPlugins(options);
     case Command::kVersion:
       return RunVersion(options);
     case Command::kDemoOrigin:

@@ -14,6 +14,7 @@ int RunCheck(const Options& options);
 int RunRoutes(const Options& options);
 int RunExplain(const Options& options);
 int RunVersion(const Options& options);
+int RunPlugins(const Options& options);
 
 // Through the control socket. RunReload waits until the new revision serves everywhere.
 int RunReload(const Options& options);

@@ -1,6 +1,7 @@
 #include "gateway/control/explain.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string_view>
 
@@ -124,13 +125,74 @@ struct Explanation {
   const RequestView& request;
   const conf::RouteConfig* route;
   std::vector<RouteCandidate> candidates;
-  bool misses_body;  // some route compares a form field, which explain does not have
+  const Chain* chain;  // null: no plugin applies
+  bool misses_body;    // some route compares a form field, which explain does not have
 
   std::string ToText() const;
   std::string ToJson() const;
   std::string UpstreamText() const;
   void WriteUpstream(JsonWriter& json) const;
+  std::string PluginText() const;
+  void WritePlugins(JsonWriter& json) const;
+  // Does its `_meta.filter` let it run for this request? Empty: yes.
+  std::string FilteredBy(const PluginInstance& instance) const;
+  std::vector<const PluginInstance*> Plugins() const;
 };
+
+std::string PhasesOf(const PluginKind& kind) {
+  constexpr std::array<std::string_view, kPhases> kNames = {
+      "rewrite", "access", "before_proxy", "header_filter", "body_filter", "log"};
+  std::string text;
+  for (size_t i = 0; i < kPhases; ++i) {
+    if (kind.has(static_cast<Phase>(i))) text.append(text.empty() ? "" : ", ").append(kNames[i]);
+  }
+  return text;
+}
+
+std::vector<const PluginInstance*> Explanation::Plugins() const {
+  std::vector<const PluginInstance*> plugins;
+  if (chain == nullptr) return plugins;
+  for (const ChainPlugin& plugin : chain->global) plugins.push_back(plugin.instance);
+  for (const ChainPlugin& plugin : chain->own) plugins.push_back(plugin.instance);
+  return plugins;
+}
+
+std::string Explanation::FilteredBy(const PluginInstance& instance) const {
+  std::string failed;
+  if (instance.meta.filter == nullptr || instance.meta.filter->Matches(request, &failed)) return {};
+  return failed.empty() ? "its filter is false" : failed;
+}
+
+std::string Explanation::PluginText() const {
+  std::vector<std::vector<std::string>> rows;
+  for (const PluginInstance* const instance : Plugins()) {
+    const std::string filtered = FilteredBy(*instance);
+    std::string note = instance->meta.shadow ? "shadow mode" : "enforced";
+    if (!instance->kind->traits.enforces) note = "runs";
+    if (!filtered.empty()) note = "does not run: " + filtered;
+    rows.push_back({"  " + std::string(instance->kind->traits.name),
+                    std::to_string(instance->meta.priority), std::string(instance->owner),
+                    config.diagnostics.Locate(instance->position), PhasesOf(*instance->kind),
+                    std::move(note)});
+  }
+  if (rows.empty()) return "Plugins   none\n";
+  return "Plugins, by global rule and priority\n" + AlignColumns(rows);
+}
+
+void Explanation::WritePlugins(JsonWriter& json) const {
+  json.Key("plugins").BeginArray();
+  for (const PluginInstance* const instance : Plugins()) {
+    const std::string filtered = FilteredBy(*instance);
+    json.BeginObject().Member("name", instance->kind->traits.name);
+    json.Member("priority", int64_t{instance->meta.priority}).Member("from", instance->owner);
+    json.Member("position", config.diagnostics.Locate(instance->position));
+    json.Member("phases", PhasesOf(*instance->kind)).Member("shadow", instance->meta.shadow);
+    json.Key("filtered");
+    filtered.empty() ? json.Null() : json.String(filtered);
+    json.EndObject();
+  }
+  json.EndArray();
+}
 
 std::string Explanation::ToText() const {
   const RequestHead& head = *request.head;
@@ -150,9 +212,9 @@ std::string Explanation::ToText() const {
                     candidate.failed.empty() ? "matches" : candidate.failed});
   }
   out += AlignColumns(rows);
-  if (route == nullptr) return out + "\nNo route matches: 404\n";
+  if (route == nullptr) return out + "\nNo route matches: 404\n" + PluginText();
   out += "\nRoute     " + route->id + "  " + config.diagnostics.Locate(route->position) + "\n";
-  return out + UpstreamText();
+  return out + PluginText() + UpstreamText();
 }
 
 std::string Explanation::UpstreamText() const {
@@ -193,6 +255,7 @@ std::string Explanation::ToJson() const {
     json.BeginObject().Member("id", route->id);
     json.Member("position", config.diagnostics.Locate(route->position)).EndObject();
   }
+  WritePlugins(json);
   json.Key("upstream");
   WriteUpstream(json);
   json.EndObject();
@@ -248,8 +311,10 @@ Result<std::string> ExplainRequest(const Snapshot& snapshot, const ExplainInput&
   ExplainedRequest request;
   SLUICE_TRY(request.Read(input, snapshot.gateway()));
   Explanation explanation{
-      snapshot.config(), request.view, nullptr, {}, snapshot.router().needs_body()};
+      snapshot.config(), request.view, nullptr, {}, nullptr, snapshot.router().needs_body()};
   explanation.route = snapshot.router().Explain(request.view, explanation.candidates).route;
+  explanation.chain = explanation.route == nullptr ? snapshot.plugins().without_route()
+                                                   : snapshot.chain(*explanation.route);
   return json ? explanation.ToJson() : explanation.ToText();
 }
 

@@ -48,6 +48,7 @@ struct Raw {
   std::string url;
   std::vector<std::string> headers;
   std::string client_ip;
+  std::string docs;
   std::string listen = "127.0.0.1:1980";
   std::string order;
   std::string upstream;
@@ -70,6 +71,7 @@ constexpr NamedCommand kCommands[] = {
     {"stop", Command::kStop, "Drain the running gateway and wait until it has ended"},
     {"routes", Command::kRoutes, "List the routes of the configuration"},
     {"explain", Command::kExplain, "Show how a request would be routed, and why"},
+    {"plugins", Command::kPlugins, "List the plugins with their fields, or write their pages"},
     {"version", Command::kVersion, "Print the version"},
     {"demo-origin", Command::kDemoOrigin, "Run a small echo server to try things with"},
 };
@@ -104,6 +106,10 @@ void Describe(CLI::App& app, Raw& raw) {
         sub->add_option("--timeout", raw.timeout, "Seconds to wait for the end")
             ->type_name("SECONDS")
             ->check(CLI::PositiveNumber);
+        break;
+      case Command::kPlugins:
+        sub->add_option("--docs", raw.docs, "Write a page for each plugin there")->type_name("DIR");
+        sub->add_flag("--json", raw.json, "Print JSON, with the JSON Schema of each");
         break;
       case Command::kExplain:
         sub->add_option("method", raw.method, "GET, POST, ...")->required();
@@ -168,6 +174,7 @@ Result<Options> MakeOptions(const CLI::App& app, const Raw& raw) {
   options.signal = raw.signal;
   options.timeout =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(raw.timeout));
+  options.docs = raw.docs;
   options.listen = raw.listen;
   options.order = raw.order;
   options.upstream = raw.upstream;

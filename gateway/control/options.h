@@ -21,6 +21,7 @@ enum class Command : uint8_t {
   kSignal,  // nginx's -s
   kRoutes,
   kExplain,
+  kPlugins,
   kVersion,
   kDemoOrigin,
 };
@@ -35,6 +36,7 @@ struct Options {
   std::string signal;    // kSignal: reload, quit, stop or reopen
   Duration timeout{};    // kStop: how long to wait; zero: what the configuration says
   ExplainInput explain;  // kExplain
+  std::string docs;      // kPlugins: where pages are written; empty: print
   std::string listen;    // kDemoOrigin
   std::string order;     // kNode: drain, up or down
   std::string upstream;  // kNode: id, name or key

@@ -52,9 +52,10 @@ class Plugin {
 };
 
 struct PluginTraits {
-  std::string_view name;     // APISIX's
-  int priority = 0;          // APISIX's; higher is earlier
-  std::string_view summary;  // a sentence for the docs
+  std::string_view name;          // APISIX's
+  int priority = 0;               // APISIX's; higher is earlier
+  std::string_view summary;       // a sentence for the docs
+  std::string_view example = {};  // of its configuration, in YAML, for the docs; a test loads it
   FailureMode on_failure = FailureMode::kClosed;
   // It decides about requests (and changes them little), so that `_meta.mode: shadow` makes sense:
   // it decides, and the request goes on whatever it says.

@@ -1,0 +1,88 @@
+"""What happens to a request that a plugin holds: clients that leave, reloads, pipelines, ends."""
+
+import pytest
+
+from support.gateway import Gateway, route
+from support.http2 import Http2Client, request as http2_request
+from support.raw import RawClient
+
+SHORT = {"fault-injection": {"delay": {"duration": 0.5}}}
+LONG = {"fault-injection": {"delay": {"duration": 3600}}}
+POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def config(origin, plugins, **fields):
+    return {"gateway": {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}],
+                        "timeouts": {"shutdown": "1s"}},
+            "routes": [route(origin.port, plugins=plugins, **fields)]}
+
+
+@pytest.fixture
+def held(origin):
+    """A gateway that holds every request for an hour, with requests under way on it."""
+    with Gateway(config(origin, LONG)) as gateway:
+        yield gateway
+
+
+def test_clients_that_leave_are_forgotten(origin, held):
+    for _ in range(20):
+        with RawClient(held.port) as client:
+            client.send(POST)
+            client.reset()
+    with Http2Client(held.port) as client:
+        for _ in range(20):
+            client.start()
+        client.ping()
+    with Http2Client(held.port) as client:
+        stream = client.start()
+        client.ping()
+        client.reset(stream)
+        client.ping()
+    records = held.wait_for_access(21)
+    assert {record["reason"] for record in records} == {"client_closed"}
+    assert not origin.requests
+
+
+def test_a_reload_does_not_disturb_a_held_request(origin):
+    with Gateway(config(origin, SHORT)) as gateway, RawClient(gateway.port) as client:
+        client.send(POST)
+        for _ in range(3):
+            assert gateway.reload(config(origin, {})).returncode == 0
+            assert gateway.reload(config(origin, LONG)).returncode == 0
+        assert client.read_response().status == 200
+    (request,) = origin.requests
+    assert request.body == b"hello"
+
+
+def test_requests_behind_a_held_one_wait_for_it(origin):
+    with Gateway(config(origin, SHORT)) as gateway, RawClient(gateway.port) as client:
+        client.send(POST + b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n" + POST)
+        assert [client.read_response().status for _ in range(3)] == [200, 200, 200]
+    assert [(request.method, request.target, request.body) for request in origin.requests] == [
+        ("POST", "/x", b"hello"), ("GET", "/y", b""), ("POST", "/x", b"hello")]
+
+
+def test_a_body_that_comes_while_the_request_is_held_is_complete(origin):
+    body = bytes(range(256)) * 4096
+    with Gateway(config(origin, SHORT)) as gateway:
+        with RawClient(gateway.port) as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
+            client.send(body)
+            assert client.read_response().status == 200
+        with Http2Client(gateway.port) as client:
+            stream = client.start(http2_request("POST"), end=False)
+            for begin in range(0, 60000, 10000):
+                client.data(stream, body[begin:begin + 10000])
+            client.data(stream, b"", end=True)
+            assert client.finish(stream).status == 200
+    assert [request.body for request in origin.requests] == [body, body[:60000]]
+
+
+def test_an_end_at_once_ends_held_requests(held):
+    with Http2Client(held.port) as client:
+        client.start()
+        client.ping()  # it has come
+        assert held.run("-s", "stop").returncode == 0
+        client.wait_for_end()
+    held.process.wait(timeout=30)
+    held.process = None
