@@ -95,7 +95,7 @@ TEST(ExplainTest, WritesJson) {
   EXPECT_THAT(json, HasSubstr(R"("upstream":{"key":"route/v6","type":"roundrobin")"));
   EXPECT_THAT(json, HasSubstr(R"([{"address":"[::1]:80","weight":2,"priority":0}])"));
   EXPECT_THAT(Explain(Get("/none"), true),
-              HasSubstr(R"("candidates":[],"route":null,"upstream":null})"));
+              HasSubstr(R"("candidates":[],"route":null,"plugins":[],"upstream":null})"));
 }
 
 TEST(ExplainTest, RefusesWhatAWorkerWouldRefuse) {
