@@ -96,7 +96,8 @@ size_t Utf8Length(std::string_view text) {
 
 bool IsUtf8(std::string_view text) {
   while (!text.empty()) {
-    const size_t length = Utf8Length(text);
+    const bool ascii = static_cast<unsigned char>(text.front()) < 0x80;  // nearly always
+    const size_t length = ascii ? 1 : Utf8Length(text);
     if (length == 0) return false;
     text.remove_prefix(length);
   }
