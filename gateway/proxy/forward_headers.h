@@ -111,6 +111,7 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
   const RequestHead& head = *request.view.head;
   const HeaderList& fields = head.fields;
   const ConnectionOptions connection(fields);
+  bool by_plugin = false;
   for (const HeaderField& field : fields) {
     if (field.id == HeaderId::kOther
             ? connection.Names(field)
@@ -119,13 +120,14 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
                   field.id == HeaderId::kProxy) {
       continue;
     }
+    by_plugin |= field.by_plugin;
     const bool counts = field.id == HeaderId::kMaxForwards && head.method == Method::kOptions;
     emit(field.name, counts ? OneLess(field.value, arena) : field.value);
   }
   const bool keep = request.peer_is_trusted;
   // A plugin's own stand above already.
   const auto is_set = [&](HeaderId id) {
-    const HeaderField* const field = fields.Find(id);
+    const HeaderField* const field = by_plugin ? fields.Find(id) : nullptr;
     return field != nullptr && field->by_plugin;
   };
   const auto set = [&](HeaderId id, std::string_view name, std::string_view value) {
