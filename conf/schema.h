@@ -50,9 +50,9 @@ std::string Suggest(std::string_view word, const std::vector<std::string_view>& 
 // What a field is, for those who write configurations.
 struct FieldSchema;
 struct TypeSchema {
-  std::string json;                      // members of its JSON Schema: "type":"integer","minimum":1
-  std::string text;                      // for people: "an integer from 1"
-  std::vector<FieldSchema> fields = {};  // of a map
+  std::string json;                 // members of its JSON Schema: "type":"integer","minimum":1
+  std::string text;                 // for people: "an integer from 1"
+  std::vector<FieldSchema> fields;  // of a map
 };
 struct FieldSchema {
   std::string_view name;

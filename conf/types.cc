@@ -221,17 +221,19 @@ TypeSchema Text::Schema() const {
   const std::string most = std::to_string(max);
   return {R"("type":"string","minLength":)" + least + ",\"maxLength\":" + most,
           min == 0 ? "text of at most " + most + " characters"
-                   : "text of " + least + " to " + most + " characters"};
+                   : "text of " + least + " to " + most + " characters",
+          {}};
 }
 
 TypeSchema TextLike::Schema() const {
   std::string json = text.Schema().json;
   if (!pattern.empty()) json += ",\"pattern\":" + Quote(pattern);
-  return {std::move(json), std::string(what)};
+  return {std::move(json), std::string(what), {}};
 }
 
 TypeSchema Scalar::Schema() const {
-  return {R"("type":["string","number"],"maxLength":)" + std::to_string(max), "text or a number"};
+  return {
+      R"("type":["string","number"],"maxLength":)" + std::to_string(max), "text or a number", {}};
 }
 
 TypeSchema IntegerSchema(int64_t min, int64_t max) {
@@ -246,7 +248,7 @@ TypeSchema IntegerSchema(int64_t min, int64_t max) {
     json += ",\"maximum\":" + std::to_string(max);
     text += " to " + std::to_string(max);
   }
-  return {std::move(json), std::move(text)};
+  return {std::move(json), std::move(text), {}};
 }
 
 TypeSchema Number::Schema() const {
@@ -254,7 +256,8 @@ TypeSchema Number::Schema() const {
   const std::string most = ShowNumber(max);
   return {(above_min ? R"("type":"number","exclusiveMinimum":)" : R"("type":"number","minimum":)") +
               least + ",\"maximum\":" + most,
-          "a number " + std::string(above_min ? "above " : "from ") + least + " to " + most};
+          "a number " + std::string(above_min ? "above " : "from ") + least + " to " + most,
+          {}};
 }
 
 TypeSchema Seconds::Schema() const {
@@ -268,7 +271,7 @@ TypeSchema ChoiceSchema(const std::vector<std::string_view>& words) {
   std::string list;
   for (const std::string_view word : words)
     list.append(list.empty() ? "" : ",").append(Quote(word));
-  return {"\"enum\":[" + list + "]", JoinWords(words)};
+  return {"\"enum\":[" + list + "]", JoinWords(words), {}};
 }
 
 TypeSchema ListSchema(const TypeSchema& item, size_t min, size_t max, bool unique) {

@@ -22,7 +22,7 @@ namespace sluice::conf {
 
 struct Boolean {
   std::optional<bool> operator()(const Place& place) const;
-  TypeSchema Schema() const { return {"\"type\":\"boolean\"", "true or false"}; }
+  TypeSchema Schema() const { return {"\"type\":\"boolean\"", "true or false", {}}; }
 };
 
 // Text; lengths in characters, as JSON Schema counts. Control characters are refused, but for line
@@ -222,7 +222,7 @@ struct Record {
 // Any value, as it stands in the document, which outlives what is decoded from it.
 struct AnyValue {
   std::optional<const Node*> operator()(const Place& place) const { return &place.node; }
-  TypeSchema Schema() const { return {"", "any value"}; }
+  TypeSchema Schema() const { return {"", "any value", {}}; }
 };
 
 }  // namespace sluice::conf

@@ -99,7 +99,8 @@ conf::TypeSchema HeaderChangesField::Schema() const {
   return {"\"type\":\"object\",\"minProperties\":1",
           lines
               ? "`{add: [\"Name: value\"], set: {Name: value}, remove: [Name]}`, or `{Name: value}`"
-              : "`{add: {Name: value}, set: {Name: value}, remove: [Name]}`, or `{Name: value}`"};
+              : "`{add: {Name: value}, set: {Name: value}, remove: [Name]}`, or `{Name: value}`",
+          {}};
 }
 
 }  // namespace sluice::plugins
