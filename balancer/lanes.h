@@ -20,6 +20,13 @@ inline IntLanes LoadLanes(const void* from) {
   return lanes;
 }
 
+// In one store, so that LoadLanes need not wait for four to arrive.
+inline void StoreLanes(void* to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  using Unsigned = uint32_t __attribute__((vector_size(16)));
+  const Unsigned lanes = {a, b, c, d};
+  std::memcpy(to, &lanes, sizeof lanes);
+}
+
 // Unsigned numbers as floats; 2^31 and more become 2^31 - 1.
 inline FloatLanes ToFloats(IntLanes lanes) {
   lanes = (lanes | (lanes >> 31)) & 0x7fffffff;

@@ -7,6 +7,7 @@
 
 #include "balancer/bounded_load.h"
 #include "balancer/ewma.h"
+#include "balancer/lanes.h"
 #include "balancer/least_conn.h"
 #include "gateway/proxy/eligibility.h"
 #include "gateway/proxy/upstream_state.h"
@@ -210,7 +211,12 @@ std::optional<size_t> Picker::PickHashed(const Tier& tier, std::string_view key)
 uint32_t Picker::InFlight(size_t i) const { return EndpointTable::CountIn(*active_[i]); }
 
 std::span<const uint32_t> Picker::CountInFlight(balancer::Tier range) {
-  for (size_t i = range.begin; i < range.end; ++i) in_flight_[i] = InFlight(i);
+  size_t i = range.begin;
+  for (; i + balancer::kLanes <= range.end; i += balancer::kLanes) {
+    balancer::StoreLanes(&in_flight_[i], InFlight(i), InFlight(i + 1), InFlight(i + 2),
+                         InFlight(i + 3));
+  }
+  for (; i < range.end; ++i) in_flight_[i] = InFlight(i);
   return std::span(in_flight_).subspan(range.begin, range.size());
 }
 
