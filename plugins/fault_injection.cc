@@ -85,7 +85,7 @@ std::unique_ptr<const Plugin> FaultInjection::Make(Config config, const PluginBu
   if (config.abort) {
     const conf::Place place{*build.place.node.Find("abort"), build.place.diagnostics, &build.place,
                             "abort"};
-    Reply& reply = plugin->abort_.emplace();
+    Reply& reply = plugin->abort_.emplace(Reply());
     reply.aim = Compile(*config.abort, place);
     reply.status = config.abort->http_status;
     reply.body = CompileTemplate(config.abort->body, place, "body");
