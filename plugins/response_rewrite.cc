@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "gateway/base/base64.h"
 #include "gateway/base/log.h"
 #include "gateway/plugin/registration.h"
-#include "plugins/support/base64.h"
 
 namespace sluice::plugins {
 
@@ -83,7 +83,9 @@ std::unique_ptr<const Plugin> ResponseRewrite::Make(Config config, const PluginB
     build.place.Fail("expected \"body\" or \"filters\", got both");
   }
   if (config.body_base64) {
-    config.body = DecodeBase64(config.body.value_or(""));
+    std::string text = config.body.value_or("");
+    text.append((4 - text.size() % 4) % 4, '=');  // padding may be left out, as in APISIX
+    config.body = DecodeBase64(text, Base64::kStandard);
     if (!config.body || config.body->empty()) {
       build.place.Fail("expected \"body\" in base64, as \"body_base64\" says");
     }

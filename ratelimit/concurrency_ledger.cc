@@ -3,7 +3,7 @@
 namespace sluice::ratelimit {
 
 std::optional<ConcurrencyLedger::Entered> ConcurrencyLedger::Enter(KeyTable& table,
-                                                                   const Hash128& key,
+                                                                   const KeyHash& key,
                                                                    const ConcurrencyLimit& limit,
                                                                    TimePoint now) {
   if (free_.empty()) {

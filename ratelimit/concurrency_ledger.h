@@ -30,7 +30,7 @@ class ConcurrencyLedger {
   explicit ConcurrencyLedger(std::span<std::byte> memory) : lines_(LinesOf(memory)) {}
 
   // nullopt: there is no room, in the table or here.
-  std::optional<Entered> Enter(KeyTable& table, const Hash128& key, const ConcurrencyLimit& limit,
+  std::optional<Entered> Enter(KeyTable& table, const KeyHash& key, const ConcurrencyLimit& limit,
                                TimePoint now);
   // The request with that ticket has ended after `latency` without its delay.
   void Leave(KeyTable& table, uint32_t ticket, const ConcurrencyLimit& limit, nanoseconds latency);

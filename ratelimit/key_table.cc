@@ -57,7 +57,7 @@ KeyTable::KeyTable(std::span<std::byte> memory)
       buckets_(reinterpret_cast<Bucket*>(memory.data() + sizeof(Counts)),
                std::min<size_t>((memory.size() - sizeof(Counts)) / sizeof(Bucket), UINT32_MAX)) {}
 
-KeyTable::Candidates KeyTable::CandidatesOf(const Hash128& key, uint64_t kind) const {
+KeyTable::Candidates KeyTable::CandidatesOf(const KeyHash& key, uint64_t kind) const {
   const uint64_t count = buckets_.size();
   const uint64_t first = (key.low & UINT32_MAX) * count >> 32;
   uint64_t second = (key.low >> 32) * count >> 32;
@@ -79,7 +79,7 @@ KeyTable::Place KeyTable::FindPlace(const Candidates& candidates) {
   return {};
 }
 
-std::optional<uint64_t> KeyTable::Find(const Hash128& key, bool counts_under_way) const {
+std::optional<uint64_t> KeyTable::Find(const KeyHash& key, bool counts_under_way) const {
   const Candidates candidates = CandidatesOf(key, counts_under_way ? kCountsUnderWay : 0);
   while (const Place place = FindPlace(candidates)) {
     const Pair pair = place.entry().Load();

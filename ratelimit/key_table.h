@@ -28,9 +28,15 @@
 
 #include "ratelimit/concurrency_limit.h"
 #include "ratelimit/limit.h"
-#include "ratelimit/sip_hash.h"
 
 namespace sluice::ratelimit {
+
+// 128 bits under a secret, so that nobody outside can make two keys meet. Keys of different limits
+// must differ too: the name of the limit belongs to what is hashed.
+struct KeyHash {
+  uint64_t low = 0;
+  uint64_t high = 0;
+};
 
 class KeyTable {
  public:
@@ -43,19 +49,18 @@ class KeyTable {
   // caller's. All processes give the same size.
   explicit KeyTable(std::span<std::byte> memory);
 
-  // Decides by the word of the key that hashes to `key`, and charges `cost`. Keys of different
-  // limits must differ: hash by a secret of the limit's own, SipHash(secret, name of the limit).
+  // Decides by the word of the key that hashes to `key`, and charges `cost`.
   // nullopt: there is no room (above).
   template <Limit L>
-  std::optional<Decision> Decide(const Hash128& key, const L& limit, uint64_t cost, TimePoint now);
+  std::optional<Decision> Decide(const KeyHash& key, const L& limit, uint64_t cost, TimePoint now);
 
   // Makes a request that a ConcurrencyLimit has let in leave; nothing if the key is not there.
   // `change` maps the word to the next one.
   template <typename Change>
-  void Leave(const Hash128& key, Change change);
+  void Leave(const KeyHash& key, Change change);
 
   // The word of a key, if it stands in the table.
-  std::optional<uint64_t> Find(const Hash128& key, bool counts_under_way = false) const;
+  std::optional<uint64_t> Find(const KeyHash& key, bool counts_under_way = false) const;
 
   uint64_t evicted() const { return counts_->evicted.load(std::memory_order_relaxed); }
   uint64_t refused() const { return counts_->refused.load(std::memory_order_relaxed); }
@@ -107,7 +112,7 @@ class KeyTable {
   template <typename L>
   static constexpr uint64_t kKind = std::is_same_v<L, ConcurrencyLimit> ? kCountsUnderWay : 0;
 
-  Candidates CandidatesOf(const Hash128& key, uint64_t kind) const;
+  Candidates CandidatesOf(const KeyHash& key, uint64_t kind) const;
   static Place FindPlace(const Candidates& candidates);
   // A place that holds the key, with a word of 0 if it is new there.
   Place Insert(const Candidates& candidates, TimePoint now);
@@ -121,7 +126,7 @@ class KeyTable {
 };
 
 template <Limit L>
-std::optional<Decision> KeyTable::Decide(const Hash128& key, const L& limit, uint64_t cost,
+std::optional<Decision> KeyTable::Decide(const KeyHash& key, const L& limit, uint64_t cost,
                                          TimePoint now) {
   const Candidates candidates = CandidatesOf(key, kKind<L>);
   Place place = FindPlace(candidates);
@@ -143,7 +148,7 @@ std::optional<Decision> KeyTable::Decide(const Hash128& key, const L& limit, uin
 }
 
 template <typename Change>
-void KeyTable::Leave(const Hash128& key, Change change) {
+void KeyTable::Leave(const KeyHash& key, Change change) {
   const Candidates candidates = CandidatesOf(key, kCountsUnderWay);
   while (const Place place = FindPlace(candidates)) {
     const Pair before = place.entry().Load();

@@ -8,6 +8,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "gateway/base/keyed_hash.h"
 #include "ratelimit/concurrency_ledger.h"
 #include "ratelimit/fixed_window.h"
 #include "ratelimit/gcra.h"
@@ -18,7 +19,10 @@ namespace sluice::ratelimit {
 namespace {
 
 constexpr TimePoint kStart(std::chrono::hours(50));
-constexpr Hash128 kSecret{0x0123456789abcdef, 0xfedcba9876543210};
+KeyHash KeyOf(std::string_view name) {
+  const Hash128 hash = KeyedHash::OfProcess().Of(name);
+  return {hash.low, hash.high};
+}
 
 template <typename L>
 void OnOneWord(benchmark::State& state, L limit) {
@@ -40,7 +44,7 @@ BENCHMARK_CAPTURE(OnOneWord, SlidingWindow, SlidingWindow(1U << 22, std::chrono:
 
 void Hash(benchmark::State& state) {
   std::string key = "203.0.113.77";
-  for (auto _ : state) benchmark::DoNotOptimize(SipHash(kSecret, key));
+  for (auto _ : state) benchmark::DoNotOptimize(KeyOf(key));
 }
 BENCHMARK(Hash);
 
@@ -53,8 +57,7 @@ struct Filled {
     for (uint64_t i = 0; i < keys; ++i) {
       names.push_back("10." + std::to_string(i >> 16 & 255) + "." + std::to_string(i >> 8 & 255) +
                       "." + std::to_string(i & 255));
-      table.Decide(SipHash(kSecret, names[i]), FixedWindow(1U << 28, std::chrono::hours(1)), 1,
-                   kStart);
+      table.Decide(KeyOf(names[i]), FixedWindow(1U << 28, std::chrono::hours(1)), 1, kStart);
     }
     std::shuffle(names.begin(), names.end(), std::mt19937_64(1));
   }
@@ -76,8 +79,7 @@ void Keys(benchmark::State& state) {
   const FixedWindow limit(1U << 28, std::chrono::hours(1));
   for (auto _ : state) {
     if (i == 0) i = keys / 2 * static_cast<size_t>(state.thread_index());
-    benchmark::DoNotOptimize(
-        filled->table.Decide(SipHash(kSecret, filled->names[i]), limit, 1, kStart));
+    benchmark::DoNotOptimize(filled->table.Decide(KeyOf(filled->names[i]), limit, 1, kStart));
     if (++i == keys) i = 0;
   }
   if (state.thread_index() != 0) return;
@@ -94,7 +96,7 @@ void HotKey(benchmark::State& state) {
   TimePoint now = kStart;
   for (auto _ : state) {
     now += std::chrono::nanoseconds(100);
-    benchmark::DoNotOptimize(filled->table.Decide(SipHash({1, 2}, "203.0.113.77"), limit, 1, now));
+    benchmark::DoNotOptimize(filled->table.Decide(KeyOf("203.0.113.77"), limit, 1, now));
   }
 }
 BENCHMARK(HotKey)->Threads(1)->Threads(2)->UseRealTime();
@@ -108,7 +110,7 @@ void NewKeys(benchmark::State& state) {
   for (auto _ : state) {
     const uint64_t bytes = ++number;
     const std::string_view key(reinterpret_cast<const char*>(&bytes), sizeof bytes);
-    benchmark::DoNotOptimize(filled->table.Decide(SipHash(kSecret, key), limit, 1, kStart));
+    benchmark::DoNotOptimize(filled->table.Decide(KeyOf(key), limit, 1, kStart));
   }
 }
 BENCHMARK(NewKeys)->Threads(1)->Threads(2)->UseRealTime();
@@ -119,8 +121,7 @@ void EnterAndLeave(benchmark::State& state) {
   ConcurrencyLedger ledger(memory);
   const ConcurrencyLimit limit({.places = 100});
   for (auto _ : state) {
-    const auto entered =
-        ledger.Enter(filled.table, SipHash(kSecret, "203.0.113.77"), limit, kStart);
+    const auto entered = ledger.Enter(filled.table, KeyOf("203.0.113.77"), limit, kStart);
     ledger.Leave(filled.table, entered->ticket, limit, std::chrono::milliseconds(1));
   }
 }

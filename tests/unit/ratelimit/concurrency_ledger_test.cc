@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;  // NOLINT
 
 constexpr TimePoint kNow(std::chrono::hours(50));
-constexpr Hash128 kKey{1, 2};
+constexpr KeyHash kKey{1, 2};
 
 struct Host {
   uint32_t UnderWay() const {

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "gateway/base/keyed_hash.h"
 #include "ratelimit/fixed_window.h"
 #include "ratelimit/gcra.h"
 #include "ratelimit/sliding_window.h"
@@ -21,9 +22,11 @@ namespace {
 using namespace std::chrono_literals;  // NOLINT
 
 constexpr TimePoint kStart(std::chrono::hours(50));
-constexpr Hash128 kSecret{0x0123456789abcdef, 0xfedcba9876543210};
-
-Hash128 KeyOf(uint64_t number) { return SipHash(kSecret, std::to_string(number)); }
+KeyHash KeyOf(uint64_t number) {
+  static const KeyedHash hash({0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef});
+  const Hash128 key = hash.Of(std::to_string(number));
+  return {key.low, key.high};
+}
 
 struct Table {
   explicit Table(uint64_t keys) : memory(KeyTable::SizeFor(keys)), table(memory.bytes()) {}
@@ -35,7 +38,7 @@ struct Table {
 
 // Of that many requests of a key; a request for which there is no room ends the test.
 template <typename L>
-int Allowed(KeyTable& table, const Hash128& key, const L& limit, int requests,
+int Allowed(KeyTable& table, const KeyHash& key, const L& limit, int requests,
             TimePoint now = kStart) {
   int allowed = 0;
   for (int i = 0; i < requests; ++i) {
