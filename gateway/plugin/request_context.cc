@@ -239,8 +239,10 @@ void ResponseContext::RemoveHeader(std::string_view name) {
   if (!shadowed_) head_.fields.Remove(name);
 }
 
+// A response to HEAD says in the field how long a body would be; others have it from the framing.
 void ResponseContext::ChangeBody() {
   watched_ = true;
+  head_.fields.Remove("Content-Length");
   head_.body = {BodyFraming::Kind::kChunked, 0};
 }
 
