@@ -1,5 +1,6 @@
 #include "balancer/least_conn.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -125,39 +126,52 @@ TEST(LeastConnTest, LoweredWeightDoesNotStarve) {
   EXPECT_LE(std::abs(counts[0] - counts[1]), 8);
 }
 
-// A host with several workers: Poisson arrivals, servers that serve kSlots at once and queue the
-// rest. Counts how many requests were placed on a server that was full.
+// A host with several workers: Poisson arrivals at any of them, servers that serve kSlots at once
+// and queue the rest. Counts how many requests were placed on a server that was full.
+//
+// Service times are all 1, uniform in [0.5, 1.5), or exponential with mean 1. What workers with
+// private counters do depends on how each breaks its ties, as most of its counts are 0 or 1: by
+// the rotation, as PickLeastConn does, 42 to 48 % meet a full server; by the order of the list,
+// begun at another server by each worker, 33 to 35 %. The latter is the usual way to write it down
+// and gives the same for all service times: it is the reference.
 class Host {
  public:
   static constexpr size_t kWorkers = 8;
   static constexpr size_t kServers = 16;
   static constexpr uint32_t kSlots = 4;
   static constexpr double kLoad = 0.85;
+  static constexpr int kRequests = 200'000;
 
-  enum class Counters { kShared, kPrivate };
-  enum class Service { kUniform, kExponential };  // mean 1; uniform in [0.5, 1.5)
+  enum class Policy { kShared, kPrivate, kPrivateInListOrder };
+  enum class Service { kConstant, kUniform, kExponential };
 
-  Host(Counters counters, Service service)
-      : service_(service), workers_(kWorkers, LeastConn(std::vector<uint32_t>(kServers, 1))) {
-    shared_ = counters == Counters::kShared;
+  struct Shares {
+    double on_full = 0;
+    double avoidable = 0;  // of these: another server had a place
+  };
+
+  Host(Policy policy, Service service)
+      : policy_(policy),
+        service_(service),
+        workers_(kWorkers, LeastConn(std::vector<uint32_t>(kServers, 1))) {
     for (size_t i = 0; i < kWorkers; ++i) {
       workers_[i].cursor = workers_[i].rotation.StartCursor(i + 1);
     }
   }
 
-  double ShareOnFull(int requests) {
-    const double warm_up = requests / 10.0;
+  Shares Run() {
     int on_full = 0;
-    int counted = 0;
-    for (int i = 0; i < requests; ++i) {
+    int avoidable = 0;
+    for (int i = -kRequests / 10; i < kRequests; ++i) {  // the first are not counted
       now_ += Exponential(1 / (kLoad * kServers * kSlots));
       FinishUntil(now_);
+      const bool all_full = std::ranges::min(total_) >= kSlots;
       const bool full = Place();
-      if (i < warm_up) continue;
-      ++counted;
+      if (i < 0) continue;
       on_full += full ? 1 : 0;
+      avoidable += full && !all_full ? 1 : 0;
     }
-    return static_cast<double>(on_full) / counted;
+    return {static_cast<double>(on_full) / kRequests, static_cast<double>(avoidable) / kRequests};
   }
 
  private:
@@ -173,16 +187,27 @@ class Host {
   }
 
   double ServiceTime() {
+    if (service_ == Service::kConstant) return 1;
     if (service_ == Service::kExponential) return Exponential(1);
     return std::uniform_real_distribution<double>(0.5, 1.5)(random_);
   }
 
+  size_t Pick(size_t at) {
+    LeastConn& worker = workers_[at];
+    if (policy_ == Policy::kShared) worker.in_flight = total_;
+    if (policy_ != Policy::kPrivateInListOrder) return worker.Pick().value();
+    size_t best = at * kServers / kWorkers;
+    for (size_t i = 1; i < kServers; ++i) {
+      const size_t next = (at * kServers / kWorkers + i) % kServers;
+      if (worker.in_flight[next] < worker.in_flight[best]) best = next;
+    }
+    return best;
+  }
+
   bool Place() {
     const size_t at = random_() % kWorkers;
-    LeastConn& worker = workers_[at];
-    if (shared_) worker.in_flight = total_;
-    const size_t server = worker.Pick().value();
-    if (!shared_) ++worker.in_flight[server];
+    const size_t server = Pick(at);
+    ++workers_[at].in_flight[server];
     const bool full = total_[server]++ >= kSlots;
     if (full) {
       waiting_[server].push(at);
@@ -197,15 +222,15 @@ class Host {
       const Running done = running_.top();
       running_.pop();
       --total_[done.server];
-      if (!shared_) --workers_[done.worker].in_flight[done.server];
+      --workers_[done.worker].in_flight[done.server];
       if (waiting_[done.server].empty()) continue;
       running_.push({done.ends + ServiceTime(), done.server, waiting_[done.server].front()});
       waiting_[done.server].pop();
     }
   }
 
+  Policy policy_;
   Service service_;
-  bool shared_ = false;
   std::mt19937_64 random_{42};
   std::vector<LeastConn> workers_;
   std::vector<uint32_t> total_ = std::vector<uint32_t>(kServers);
@@ -214,30 +239,31 @@ class Host {
   double now_ = 0;
 };
 
-void PrintShares(const char* service, double shared, double by_worker) {
-  std::printf("on a full server, %s service: %.1f %% (private counters: %.1f %%)\n", service,
-              shared * 100, by_worker * 100);
+// `most` of the requests meet a full server with counts of the whole host.
+void ExpectOnFullServer(Host::Service service, const char* name, double most) {
+  using enum Host::Policy;
+  const Host::Shares shared = Host(kShared, service).Run();
+  const double in_turns = Host(kPrivate, service).Run().on_full;
+  const double in_list_order = Host(kPrivateInListOrder, service).Run().on_full;
+  std::printf(
+      "on a full server, %s service: %.1f %% (private counters: %.1f %%, in turns %.1f %%)\n", name,
+      shared.on_full * 100, in_list_order * 100, in_turns * 100);
+  EXPECT_LE(shared.on_full, most);
+  EXPECT_EQ(shared.avoidable, 0) << "only when all servers are full";
+  EXPECT_NEAR(in_list_order, 0.34, 0.02) << "the reference";
+  EXPECT_GT(in_turns, in_list_order);
 }
 
 TEST(LeastConnTest, HostWideCountsKeepRequestsOffFullServers) {
-  using enum Host::Counters;
-  const double shared = Host(kShared, Host::Service::kUniform).ShareOnFull(200'000);
-  const double by_worker = Host(kPrivate, Host::Service::kUniform).ShareOnFull(200'000);
-  PrintShares("uniform", shared, by_worker);
-  EXPECT_LE(shared, 0.08);
-  EXPECT_GE(by_worker, 0.33) << "what private counters cost is what this is measured against";
+  ExpectOnFullServer(Host::Service::kConstant, "constant", 0.08);
+  ExpectOnFullServer(Host::Service::kUniform, "uniform", 0.08);
 }
 
-// Service times that vary more fill all servers at once more often, whatever the choice: a request
-// meets a full server only when all are full, and of policies that know the counts, joining the
-// shortest queue is the best for exponential times (Winston 1977).
+// Service times that vary more fill all servers at once more often: 8.5 % in long runs. That is so
+// for every least_conn: with exponential times how many requests each server has decides what may
+// follow, and servers with equally many may be exchanged, so that ties do not matter either.
 TEST(LeastConnTest, HostWideCountsWithExponentialService) {
-  using enum Host::Counters;
-  const double shared = Host(kShared, Host::Service::kExponential).ShareOnFull(200'000);
-  const double by_worker = Host(kPrivate, Host::Service::kExponential).ShareOnFull(200'000);
-  PrintShares("exponential", shared, by_worker);
-  EXPECT_LE(shared, 0.09);
-  EXPECT_GE(by_worker, 0.33);
+  ExpectOnFullServer(Host::Service::kExponential, "exponential", 0.09);
 }
 
 }  // namespace
