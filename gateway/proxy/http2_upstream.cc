@@ -58,13 +58,14 @@ Http2Upstream* Http2Upstream::Find(Endpoint& endpoint, const UpstreamWay& way, S
 Http2Upstream* Http2Upstream::FindOpen(Endpoint& endpoint, const UpstreamWay& way) {
   return Find(endpoint, way, [](const Http2Upstream& connection) {
     return connection.state_ == State::kOpen && connection.waiting_.empty() &&
-           connection.codec_.can_open_stream();
+           connection.CanOpenStream();
   });
 }
 
 Http2Upstream* Http2Upstream::FindConnecting(Endpoint& endpoint, const UpstreamWay& way) {
   return Find(endpoint, way, [](const Http2Upstream& connection) {
-    return connection.state_ == State::kConnecting;
+    return connection.state_ == State::kConnecting ||
+           (connection.state_ == State::kOpen && !connection.settled_);
   });
 }
 
@@ -91,16 +92,31 @@ void Http2Upstream::OnUsable() {
   state_ = State::kOpen;
   context_.loop.AddOutput(*this);  // the preface
   ServeWaiting();
-  IntrusiveList<Http2Channel> waiting;
-  while (Http2Channel* channel = waiting_.PopFront()) waiting.PushBack(*channel);
-  while (Http2Channel* channel = waiting.PopFront()) PassOn(*channel);
-  UpdateDeadline();
+  if (state_ != State::kOpen) PassOnWaiting();  // one request was all that it may carry
+}
+
+// The peer has said how many streams it takes.
+void Http2Upstream::OnSettled() {
+  settled_ = true;
+  ServeWaiting();
+  PassOnWaiting();
+}
+
+// What is sent before the peer has said how much it takes may be refused: no more than a stream.
+bool Http2Upstream::CanOpenStream() const {
+  return (settled_ || codec_.open_streams() == 0) && codec_.can_open_stream();
 }
 
 void Http2Upstream::ServeWaiting() {
-  while (!waiting_.empty() && state_ == State::kOpen && codec_.can_open_stream()) {
+  while (!waiting_.empty() && state_ == State::kOpen && CanOpenStream()) {
     waiting_.PopFront()->call_.OnConnected();
   }
+}
+
+void Http2Upstream::PassOnWaiting() {
+  IntrusiveList<Http2Channel> waiting;
+  while (Http2Channel* channel = waiting_.PopFront()) waiting.PushBack(*channel);
+  while (Http2Channel* channel = waiting.PopFront()) PassOn(*channel);
 }
 
 // This connection takes no more streams, or none for now.
@@ -177,7 +193,7 @@ void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request
     fields_.push_back({"content-length", arena.Copy(length)});
   }
   Http2Stream* const stream = codec_.SubmitRequest(request.method(), fields_, ended);
-  SLUICE_CHECK(stream != nullptr);  // the owner has asked can_open_stream
+  SLUICE_CHECK(stream != nullptr);  // the owner has asked CanOpenStream
   stream->set_owner(&channel);
   channel.stream_ = stream;
   const bool was_idle = channels_.empty();
@@ -195,6 +211,7 @@ void Http2Upstream::OnRead(std::string_view bytes) {
     TakeEvents();
   }
   if (state_ == State::kClosing) return;
+  if (!settled_ && codec_.established()) OnSettled();
   context_.loop.AddOutput(*this);
   UpdateDeadline();
 }
@@ -242,10 +259,8 @@ void Http2Upstream::CloseIfDone() {
   if (state_ == State::kClosing) return;
   if (codec_.finished()) return FailAll(ErrorCode::kInvalidResponse, "broke the protocol");
   if (state_ != State::kRetired || !channels_.empty() || codec_.open_streams() > 0) return;
-  IntrusiveList<Http2Channel> waiting;
-  while (Http2Channel* channel = waiting_.PopFront()) waiting.PushBack(*channel);
   Close();
-  while (Http2Channel* channel = waiting.PopFront()) PassOn(*channel);
+  PassOnWaiting();
 }
 
 void Http2Upstream::OnWritable() {
@@ -281,8 +296,7 @@ void Http2Upstream::Retire() {
 }
 
 void Http2Upstream::UpdateDeadline() {
-  if (state_ == State::kConnecting || state_ == State::kClosing) return;
-  if (pinged_) return;
+  if (!settled_ || state_ == State::kClosing || pinged_) return;
   deadline_.Set(context_.loop.now() + (channels_.empty() ? settings_.idle_timeout : kPingInterval));
 }
 
@@ -290,6 +304,7 @@ void Http2Upstream::OnDeadline() {
   if (state_ == State::kConnecting) {
     return FailAll(ErrorCode::kConnectTimeout, "no connection in time");
   }
+  if (!settled_) return FailAll(ErrorCode::kConnectTimeout, "sends no SETTINGS");
   if (pinged_) return FailAll(ErrorCode::kUpstreamReadTimeout, "does not answer a ping");
   if (channels_.empty()) return Close();
   codec_.Ping();

@@ -1,7 +1,8 @@
 // HTTP/2 to an upstream: one connection for each worker and endpoint carries the requests of many
 // calls; another one is made only when the peer allows no further stream. While one is being made,
-// calls wait for it instead of making their own. Where the upstream's connections are limited and
-// no further one is allowed, they wait for a stream.
+// calls wait for it instead of making their own, all but the first until the peer's SETTINGS have
+// said how many streams it takes. Where the upstream's connections are limited and no further one
+// is allowed, they wait for a stream.
 #pragma once
 
 #include <cstdint>
@@ -125,8 +126,11 @@ class Http2Upstream final : public StreamObserver,
   static Http2Upstream* FindConnecting(Endpoint& endpoint, const UpstreamWay& way);
 
   void OnUsable();
+  void OnSettled();
 
+  bool CanOpenStream() const;
   void ServeWaiting();
+  void PassOnWaiting();
   void PassOn(Http2Channel& channel);
   Http2Upstream* ConnectAnother();
   void OnUseChanged();
@@ -150,6 +154,7 @@ class Http2Upstream final : public StreamObserver,
   State state_ = State::kConnecting;
   bool blocked_ = false;  // the socket is full
   bool pinged_ = false;   // and nothing has come since
+  bool settled_ = false;  // how many streams the peer takes is known, and used
   uint32_t requests_ = 0;
   size_t lent_ = 0;  // body bytes since the callback began
   std::vector<Http2Field> fields_;

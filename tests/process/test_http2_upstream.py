@@ -4,6 +4,7 @@ scripted peer for what does not."""
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -231,6 +232,63 @@ def test_streams_up_to_what_the_peer_allows():
             for connection, stream in waiting:
                 connection.respond(stream, body=b"fine")
             assert [client.read_response().status for client in clients] == [200] * 5
+
+
+def in_flight(gateway):
+    (found,) = json.loads(gateway.run("status", "--json").stdout)["upstreams"]
+    return sum(node["in_flight"] for node in found["nodes"])
+
+
+def test_a_burst_before_the_peers_settings_is_not_refused():
+    """RFC 9113 5.1.2: streams above what the peer allows are refused, and what it allows is not known yet."""
+    lock = threading.Lock()
+    waiting, refused = {}, []
+
+    def answer(connection, stream, _):
+        with lock:
+            mine = waiting.setdefault(connection, [])
+            if len(mine) < 3:
+                return mine.append(stream)
+            refused.append(stream)
+        return connection.h2.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
+
+    settings = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 3}
+    with H2Origin(answer, settings=settings, lenient=True) as origin, contextlib.ExitStack() as stack:
+        origin.speaks = False
+        gateway = stack.enter_context(Gateway(config(origin.port)))
+        clients = [stack.enter_context(RawClient(gateway.port)) for _ in range(10)]
+        for client in clients:
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: in_flight(gateway) == 10, "all requests to be under way")
+        origin.speak()
+        wait_for(lambda: refused or sum(map(len, waiting.values())) == 10, "all streams")
+        assert not refused and len(origin.connections) == 4
+        for connection, streams in waiting.items():
+            for stream in streams:
+                connection.respond(stream, body=b"fine")
+        assert [client.read_response().status for client in clients] == [200] * 10
+
+
+def test_a_peer_without_settings_is_no_connection():
+    fields = {"timeout": {"connect": 0.5, "send": 60, "read": 60}}
+    with stage(ok, fields) as (gateway, origin):
+        origin.speaks = False
+        response = get(gateway)
+        assert (response.status, response.json()["reason"]) == (504, "connect_timeout")
+        origin.speaks = True
+        assert get(gateway).status == 200
+        assert len(origin.connections) == 2
+
+
+def test_a_connection_for_one_request_each_serves_a_burst():
+    """Who waits for a connection that may carry no more gets another one, also before its settings."""
+    with stage(ok, {"keepalive_pool": {"size": 10, "requests": 1}}) as (gateway, origin):
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(RawClient(gateway.port)) for _ in range(6)]
+            for client in clients:
+                client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert [client.read_response().status for client in clients] == [200] * 6
+        assert len(origin.connections) == 6
 
 
 def test_upload_waits_for_the_window():

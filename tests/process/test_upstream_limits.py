@@ -13,6 +13,7 @@ from support.gateway import Gateway, upstream, wait_for
 from support.h2_origin import H2Origin
 from support.origin import OK, Origin
 from support.raw import RawClient
+from support.sockets import client_ports
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LATE = {"pending": 1000, "pending_timeout": 3600}
@@ -280,16 +281,21 @@ class HeldAnswers:
         self.lock = threading.Lock()
         self.waiting = []
         self.held = True
-        self.seen = 0
+        self.seen = self.refused = self.busy = self.most_busy = 0
 
     def __call__(self, connection, stream, headers):
         with self.lock:
             if sum(1 for each, _ in self.waiting if each is connection) == self.STREAMS:
-                # Sent before our settings had come.
+                self.refused += 1
                 return connection.h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
             self.seen += 1
             if self.held:
                 return self.waiting.append((connection, stream))
+            self.busy += 1  # a connection hands over one stream at a time
+            self.most_busy = max(self.most_busy, self.busy)
+        threading.Event().wait(0.002)  # so long is somebody there
+        with self.lock:
+            self.busy -= 1
         connection.respond(stream, body=b"ok")
 
     def release(self):
@@ -310,44 +316,49 @@ def few_streams(answers):
     return H2Origin(answers, settings={SettingCodes.MAX_CONCURRENT_STREAMS: answers.STREAMS}, lenient=True)
 
 
-def start_slowly(gateway, answers, count):
-    """One after the other, so that the origin's settings are known when the next one comes."""
-    clients = []
-    for number in range(count):
-        clients += start(gateway, 1)
-        wait_for(lambda: answers.seen == number + 1, "the request")
+def start_held(gateway, answers, count, seen):
+    """A burst, until the origin has so many of it."""
+    clients = start(gateway, count)
+    wait_for(lambda: answers.seen == seen, "the requests")
+    with RawClient(gateway.port) as client:  # all others have been read as well
+        assert client.request("TRACE").status == 405
     return clients
 
 
-def test_http2_connections_are_limited():
+@pytest.mark.parametrize("workers", [1, 2])
+def test_http2_connections_are_limited(workers):
     answers = HeldAnswers()
-    with few_streams(answers) as origin, Gateway(config_h2(origin, connections=2, **LATE)) as gateway:
-        clients = start_slowly(gateway, answers, 4)
-        clients += start(gateway, 26)
-        with RawClient(gateway.port) as client:
-            assert client.request("TRACE").status == 405
-        assert answers.seen == 4
-        answers.release()
-        assert statuses(clients) == [200] * 30
-        with RawClient(gateway.port) as client:
-            assert client.get().status == 200
-        assert len(origin.connections) == 2
+    with few_streams(answers) as origin:
+        with Gateway(config_h2(origin, connections=2, **LATE), workers=workers) as gateway:
+            clients = start_held(gateway, answers, 30, 4)
+            assert answers.seen == 4 and len(origin.connections) == 2
+            answers.release()
+            assert statuses(clients) == [200] * 30
+            with RawClient(gateway.port) as client:
+                assert client.get().status == 200
+    assert answers.most_busy <= 2 and answers.refused == 0
 
 
-def test_http2_connections_of_two_workers_are_limited_together():
+def test_http2_bursts_of_two_workers_have_one_connection_at_a_time():
+    """Both always have requests that wait, and take the only connection from each other."""
     answers = HeldAnswers()
     answers.release()
     with few_streams(answers) as origin:
         with Gateway(config_h2(origin, connections=1, **LATE), workers=2) as gateway:
-            for _ in range(12):  # one connection, which the workers take from each other
-                with RawClient(gateway.port) as client:
-                    assert client.get().status == 200
+            clients = [RawClient(gateway.port) for _ in range(24)]
+            wait_for(lambda: all(client_ports(pid, gateway.port) for pid in gateway.worker_pids()), "both to have some")
+            for _ in range(5):
+                for client in clients:
+                    client.send(GET)
+                assert statuses(clients) == [200] * 24
+    assert answers.most_busy == 1 and answers.refused == 0
+    assert len(origin.connections) > 1, "each had it"
 
 
 def test_who_may_not_wait_for_a_stream_is_refused():
     answers = HeldAnswers()
     with few_streams(answers) as origin, Gateway(config_h2(origin, connections=1)) as gateway:
-        clients = start_slowly(gateway, answers, 2)
+        clients = start_held(gateway, answers, 2, 2)
         with RawClient(gateway.port) as client:
             assert is_overflow(client.get())
         answers.release()
@@ -370,7 +381,7 @@ def test_who_waits_for_a_stream_of_a_connection_that_ends_gets_another():
     answers = HeldAnswers()
     with few_streams(answers) as origin:
         with Gateway(config_h2(origin, connections=1, **LATE)) as gateway:
-            clients = start_slowly(gateway, answers, 2)
+            clients = start_held(gateway, answers, 2, 2)
             clients += start(gateway, 10)
             connection = origin.connections[0]
             with connection.sending:  # a frame that the library does not send without ending all

@@ -33,6 +33,8 @@ class H2Connection:
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
 
     def flush(self):
+        if not self.origin.speaks:
+            return
         with self.sending:  # frames leave in the order in which they were made
             with self.lock:
                 data = self.h2.data_to_send()
@@ -118,6 +120,7 @@ class H2Origin:
         self.settings = settings or {}
         self.acknowledge = acknowledge  # False: windows are never opened again
         self.lenient = lenient  # `settings` are announced, but who breaks them is not cut off
+        self.speaks = True  # False: nothing is sent, not even settings, until `speak`
         self.requests, self.resets, self.connections, self.pings = [], [], [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -125,6 +128,11 @@ class H2Origin:
     def __enter__(self):
         threading.Thread(target=self._accept, daemon=True).start()
         return self
+
+    def speak(self):
+        self.speaks = True
+        for connection in self.connections:
+            connection.flush()
 
     def __exit__(self, *_):
         stop_listening(self.listener)
