@@ -77,8 +77,8 @@ void UpstreamState::RetireRemoved() {
 void UpstreamState::PlanSoon() {
   names_changed_ = true;
   if (is_planning()) return;
-  const Duration delay = next_planning_ - loop_.now();
-  if (delay < milliseconds(1)) return Plan();
+  const Duration delay = plan_pace_.Wait(loop_.now());
+  if (delay == Duration::zero()) return Plan();
   if (planning_timer_ == nullptr) planning_timer_ = std::make_unique<Timer>(loop_);
   planning_waits_ = true;
   planning_timer_->Start(delay, [this] {
@@ -113,7 +113,7 @@ void UpstreamState::OnPlanned(Planning& planned) {
   const auto done = std::exchange(planning_, nullptr);
   const MonoTime begin = MonoNow();
   Adopt(std::move(planned.plan));
-  next_planning_ = loop_.now() + (MonoNow() - begin) * kPlanningShare;
+  plan_pace_.OnAdopted(loop_.now(), MonoNow() - begin);
   if (names_changed_) PlanSoon();
   WakeWaiters();
 }

@@ -23,6 +23,7 @@
 #include "gateway/proxy/admission.h"
 #include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/picker.h"
+#include "gateway/proxy/plan_pace.h"
 #include "gateway/proxy/resolved_nodes.h"
 #include "gateway/proxy/upstream_plan.h"
 
@@ -117,9 +118,6 @@ class UpstreamState {
     std::shared_ptr<const UpstreamPlan> plan;  // the last one, then the new one
   };
 
-  // Adopting a plan may take one part in so many of the loop's time, however often names change.
-  static constexpr int kPlanningShare = 50;
-
   bool is_planning() const { return planning_ != nullptr || planning_waits_; }
   void RetireRemoved();
   void PlanSoon();
@@ -144,7 +142,7 @@ class UpstreamState {
   std::unique_ptr<Timer> planning_timer_;             // made at the first wait
   bool planning_waits_ = false;                       // for that timer
   bool names_changed_ = false;                        // since planning began
-  MonoTime next_planning_{};                          // not before
+  PlanPace plan_pace_;
   Picker picker_;
   std::string key_scratch_;
   uint32_t attempts_ = 0;

@@ -215,6 +215,20 @@ def test_another_node_comes_before_the_same_one():
         assert all(one is not next_one for one, next_one in zip(order, order[1:]))
 
 
+def test_back_offs_are_as_short_as_they_say():
+    """200 of at most a millisecond fit into 10 seconds; with the gateway's usual time limits, which are
+    kept to 0.1 s, they would take 20."""
+    def script(connection):
+        connection.read_head()
+        connection.send(OK) if connection.number == 200 else connection.reset()
+    with Origin(script) as origin:
+        fields = {"retries": 200, "retry": {"backoff": {"base": 0.001, "max": 0.001}, "budget": {"floor": 1000}}}
+        timeout = {"connect": 10, "send": 10, "read": 10, "total": 10}
+        with Gateway(config(origin.port, timeout=timeout, **fields)) as gateway, RawClient(gateway.port) as client:
+            assert client.get().status == 200
+            assert gateway.wait_for_access(1)[0]["attempts"] == 201
+
+
 def test_a_client_that_leaves_during_the_back_off_ends_it():
     with Origin(reset_at_once) as origin:
         retry = {"backoff": {"base": 3600, "max": 3600}}

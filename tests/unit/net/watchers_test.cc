@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -43,6 +45,25 @@ TEST_F(WatchersTest, TimerFiresOnce) {
   });
   loop_->Run();
   EXPECT_EQ(fired, 1);
+}
+
+// Whoever waits for times that differ by a millisecond, as retries do, is called in their order: a
+// coarser timer would keep the order of the starts. Parts of a millisecond are rounded up.
+TEST_F(WatchersTest, TimersKeepMilliseconds) {
+  const std::vector<Duration> delays = {milliseconds(3), milliseconds(2), microseconds(1500),
+                                        milliseconds(1), microseconds(200)};
+  std::vector<std::unique_ptr<Timer>> timers;
+  std::vector<Duration> fired;
+  for (const Duration delay : delays) {
+    timers.push_back(std::make_unique<Timer>(*loop_));
+    timers.back()->Start(delay, [&, delay] {
+      fired.push_back(delay);
+      if (fired.size() == delays.size()) loop_->Stop();
+    });
+  }
+  loop_->Run();
+  EXPECT_THAT(fired, testing::ElementsAre(milliseconds(1), microseconds(200), milliseconds(2),
+                                          microseconds(1500), milliseconds(3)));
 }
 
 TEST_F(WatchersTest, TimerMayBeDestroyedByItsOwnCall) {
