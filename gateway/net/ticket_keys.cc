@@ -5,11 +5,8 @@
 #include <cerrno>
 #include <utility>
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace sluice {
 
@@ -24,6 +21,8 @@ struct TicketKeys::Page {
 
 namespace {
 
+constexpr char kMemoryName[] = "session ticket keys";
+
 Status FillRandom(TicketKey& key) {
   for (const std::span<unsigned char> part :
        {std::span<unsigned char>(key.name), std::span<unsigned char>(key.cipher_key),
@@ -37,45 +36,27 @@ Status FillRandom(TicketKey& key) {
 
 }  // namespace
 
-Result<TicketKeys::Page*> TicketKeys::MapPage(int fd, bool writable) {
-  struct stat found {};
-  if (fstat(fd, &found) != 0) return SystemError("session ticket keys", errno);
-  if (found.st_size != static_cast<off_t>(sizeof(Page))) {
-    return GatewayError(ErrorCode::kInternal, "shared session ticket keys of an unexpected size");
-  }
-  const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-  void* memory = mmap(nullptr, sizeof(Page), protection, MAP_SHARED, fd, 0);
-  if (memory == MAP_FAILED) return SystemError("map session ticket keys", errno);
-  madvise(memory, sizeof(Page), MADV_DONTDUMP);
+TicketKeys::TicketKeys(SharedMemory memory)
+    : memory_(std::move(memory)), page_(reinterpret_cast<Page*>(memory_.data())) {
+  madvise(page_, sizeof(Page), MADV_DONTDUMP);
   // Best effort: the limit on locked memory may be zero.
-  static_cast<void>(mlock(memory, sizeof(Page)));
-  return static_cast<Page*>(memory);
+  static_cast<void>(mlock(page_, sizeof(Page)));
 }
 
 Result<std::shared_ptr<TicketKeys>> TicketKeys::Make() {
   static_assert(std::atomic<uint64_t>::is_always_lock_free);
-  UniqueFd memory(memfd_create("session-ticket-keys", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!memory) return SystemError("memory for session ticket keys", errno);
-  if (ftruncate(memory.get(), sizeof(Page)) != 0) {
-    return SystemError("memory for session ticket keys", errno);
-  }
-  // A shrunk file would make its readers die.
-  if (fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return SystemError("memory for session ticket keys", errno);
-  }
-  SLUICE_ASSIGN_OR_RETURN(Page * page, MapPage(memory.get(), true));
-  auto keys = std::shared_ptr<TicketKeys>(new TicketKeys(std::move(memory), page));
-  for (TicketKey& key : page->keys) SLUICE_TRY(FillRandom(key));
-  page->epoch.store(1, std::memory_order_release);
+  SLUICE_ASSIGN_OR_RETURN(SharedMemory memory, SharedMemory::Make(kMemoryName, sizeof(Page)));
+  auto keys = std::shared_ptr<TicketKeys>(new TicketKeys(std::move(memory)));
+  for (TicketKey& key : keys->page_->keys) SLUICE_TRY(FillRandom(key));
+  keys->page_->epoch.store(1, std::memory_order_release);
   return keys;
 }
 
-Result<std::shared_ptr<const TicketKeys>> TicketKeys::Map(const UniqueFd& memory) {
-  SLUICE_ASSIGN_OR_RETURN(Page * page, MapPage(memory.get(), false));
-  return std::shared_ptr<const TicketKeys>(new TicketKeys(UniqueFd(), page));
+Result<std::shared_ptr<const TicketKeys>> TicketKeys::Map(const UniqueFd& fd) {
+  SLUICE_ASSIGN_OR_RETURN(SharedMemory memory, SharedMemory::Map(fd, kMemoryName, sizeof(Page),
+                                                                 SharedMemory::Access::kRead));
+  return std::shared_ptr<const TicketKeys>(new TicketKeys(std::move(memory)));
 }
-
-TicketKeys::~TicketKeys() { munmap(page_, sizeof(Page)); }
 
 Status TicketKeys::Rotate() {
   const uint64_t epoch = page_->epoch.load(std::memory_order_relaxed);

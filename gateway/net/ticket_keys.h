@@ -17,6 +17,7 @@
 #include <span>
 
 #include "gateway/base/result.h"
+#include "gateway/base/shared_memory.h"
 #include "gateway/base/unique_fd.h"
 
 namespace sluice {
@@ -30,12 +31,9 @@ struct TicketKey {
 class TicketKeys {
  public:
   static Result<std::shared_ptr<TicketKeys>> Make();  // with fresh keys
-  static Result<std::shared_ptr<const TicketKeys>> Map(const UniqueFd& memory);
-  ~TicketKeys();
-  TicketKeys(const TicketKeys&) = delete;
-  TicketKeys& operator=(const TicketKeys&) = delete;
+  static Result<std::shared_ptr<const TicketKeys>> Map(const UniqueFd& fd);
 
-  const UniqueFd& memory() const { return memory_; }  // to hand to workers, which Map it
+  const UniqueFd& memory() const { return memory_.fd(); }  // to hand to workers, which Map it
 
   // By the process that has made them only. A key seals until the next rotation and opens until the
   // one after that, so a ticket should live as long as from one to the next.
@@ -48,10 +46,9 @@ class TicketKeys {
  private:
   struct Page;
 
-  TicketKeys(UniqueFd memory, Page* page) : memory_(std::move(memory)), page_(page) {}
-  static Result<Page*> MapPage(int fd, bool writable);
+  explicit TicketKeys(SharedMemory memory);
 
-  UniqueFd memory_;  // empty in a reader
+  SharedMemory memory_;
   Page* page_;
 };
 

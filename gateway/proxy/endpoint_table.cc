@@ -5,11 +5,7 @@
 #include <new>
 #include <utility>
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "balancer/hash.h"
 #include "gateway/base/log.h"
@@ -17,6 +13,7 @@
 namespace sluice {
 namespace {
 
+constexpr char kMemoryName[] = "endpoint table";
 constexpr size_t kPage = 4096;
 // Half empty, so that a look-up is short.
 constexpr size_t kIndexSize = size_t{EndpointTable::kCapacity} * 2;
@@ -56,23 +53,12 @@ size_t EndpointTable::Size(uint32_t processes) {
   return kPage + entries * sizeof(uint32_t) + sizeof(SharedRecord) * kCapacity;
 }
 
-Result<std::byte*> EndpointTable::MapBytes(int fd, uint32_t processes) {
-  struct stat found {};
-  if (fstat(fd, &found) != 0) return SystemError("endpoint table", errno);
-  if (found.st_size != static_cast<off_t>(Size(processes))) {
-    return GatewayError(ErrorCode::kInternal, "an endpoint table of an unexpected size");
-  }
-  void* memory = mmap(nullptr, Size(processes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (memory == MAP_FAILED) return SystemError("map the endpoint table", errno);
-  return static_cast<std::byte*>(memory);
-}
-
-EndpointTable::EndpointTable(UniqueFd memory, std::byte* bytes, uint32_t processes,
+EndpointTable::EndpointTable(SharedMemory memory, uint32_t processes,
                              std::optional<uint32_t> column)
-    : memory_(std::move(memory)), processes_(processes), bytes_(bytes) {
+    : memory_(std::move(memory)), processes_(processes) {
   static_assert(sizeof(Header) <= kPage);
-  header_ = reinterpret_cast<Header*>(bytes);
-  auto* words = reinterpret_cast<uint32_t*>(bytes + kPage);
+  header_ = reinterpret_cast<Header*>(memory_.data());
+  auto* words = reinterpret_cast<uint32_t*>(memory_.data() + kPage);
   index_ = {words, kIndexSize};
   totals_ = reinterpret_cast<std::atomic<uint32_t>*>(words + kIndexSize);
   columns_ = totals_ + kColumnEntries;
@@ -80,20 +66,10 @@ EndpointTable::EndpointTable(UniqueFd memory, std::byte* bytes, uint32_t process
   records_ = reinterpret_cast<SharedRecord*>(columns_ + kColumnEntries * processes);
 }
 
-EndpointTable::~EndpointTable() { munmap(bytes_, Size(processes_)); }
-
 Result<std::shared_ptr<EndpointTable>> EndpointTable::Make(uint32_t processes) {
-  UniqueFd memory(memfd_create("endpoint-table", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!memory || ftruncate(memory.get(), static_cast<off_t>(Size(processes))) != 0) {
-    return SystemError("memory for the endpoint table", errno);
-  }
-  // A shrunk file would make its readers die.
-  if (fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return SystemError("memory for the endpoint table", errno);
-  }
-  SLUICE_ASSIGN_OR_RETURN(std::byte* const bytes, MapBytes(memory.get(), processes));
-  auto table = std::shared_ptr<EndpointTable>(
-      new EndpointTable(std::move(memory), bytes, processes, std::nullopt));
+  SLUICE_ASSIGN_OR_RETURN(SharedMemory memory, SharedMemory::Make(kMemoryName, Size(processes)));
+  auto table =
+      std::shared_ptr<EndpointTable>(new EndpointTable(std::move(memory), processes, std::nullopt));
   pthread_mutexattr_t attributes;
   pthread_mutexattr_init(&attributes);
   pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
@@ -104,11 +80,11 @@ Result<std::shared_ptr<EndpointTable>> EndpointTable::Make(uint32_t processes) {
   return table;
 }
 
-Result<std::shared_ptr<EndpointTable>> EndpointTable::Map(const UniqueFd& memory,
-                                                          uint32_t processes, uint32_t column) {
+Result<std::shared_ptr<EndpointTable>> EndpointTable::Map(const UniqueFd& fd, uint32_t processes,
+                                                          uint32_t column) {
   SLUICE_CHECK(column < processes);
-  SLUICE_ASSIGN_OR_RETURN(std::byte* const bytes, MapBytes(memory.get(), processes));
-  return std::shared_ptr<EndpointTable>(new EndpointTable(UniqueFd(), bytes, processes, column));
+  SLUICE_ASSIGN_OR_RETURN(SharedMemory memory, SharedMemory::Map(fd, kMemoryName, Size(processes)));
+  return std::shared_ptr<EndpointTable>(new EndpointTable(std::move(memory), processes, column));
 }
 
 uint64_t EndpointTable::KeyOf(std::string_view upstream, std::string_view endpoint) {

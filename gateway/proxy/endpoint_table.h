@@ -3,11 +3,10 @@
 // master makes and every process maps; keyed by stable identity, so that a reload, a new list of
 // nodes and the death of any process lose nothing.
 //
-//   index     hash of the key → number of its record                (read and written under the
-//   lock) totals    one array for each Counter, by record: the host's sum               (one RMW a
-//   change) columns   the same arrays for each process: its own part of the sums        (plain
-//   stores by it) records   identity, and the words of balancer/: outlier, breaker, EWMA; checks;
-//   the operator's
+//   index     hash of the key → number of its record; under the lock
+//   totals    one array for each Counter, by record: the host's sum; one RMW a change
+//   columns   the same arrays for each process: its own part of the sums; plain stores by it
+//   records   identity, and the words of balancer/: outlier, breaker, EWMA; checks; the operator's
 //
 // A process that dies leaves its part in its column; ClearColumn takes it out of the sums. The file
 // is sparse: memory grows with the records that are used.
@@ -26,6 +25,7 @@
 #include "balancer/ewma.h"
 #include "balancer/outlier.h"
 #include "gateway/base/result.h"
+#include "gateway/base/shared_memory.h"
 #include "gateway/base/unique_fd.h"
 
 namespace sluice {
@@ -76,13 +76,12 @@ class EndpointTable {
   // By master: for `processes` columns. The result has no column of its own.
   static Result<std::shared_ptr<EndpointTable>> Make(uint32_t processes);
   // By a role, which is the only one with that `column`.
-  static Result<std::shared_ptr<EndpointTable>> Map(const UniqueFd& memory, uint32_t processes,
+  static Result<std::shared_ptr<EndpointTable>> Map(const UniqueFd& fd, uint32_t processes,
                                                     uint32_t column);
-  ~EndpointTable();
   EndpointTable(const EndpointTable&) = delete;
   EndpointTable& operator=(const EndpointTable&) = delete;
 
-  const UniqueFd& memory() const { return memory_; }  // to hand to roles, which Map it
+  const UniqueFd& memory() const { return memory_.fd(); }  // to hand to roles, which Map it
   uint32_t processes() const { return processes_; }
 
   // The identity of an endpoint, or of an upstream (`endpoint` is empty). Never 0.
@@ -140,9 +139,7 @@ class EndpointTable {
   struct Header;
   class Lock;
 
-  EndpointTable(UniqueFd memory, std::byte* bytes, uint32_t processes,
-                std::optional<uint32_t> column);
-  static Result<std::byte*> MapBytes(int fd, uint32_t processes);
+  EndpointTable(SharedMemory memory, uint32_t processes, std::optional<uint32_t> column);
   static size_t Size(uint32_t processes);
   static constexpr size_t Place(Counter counter, uint32_t id) {
     return static_cast<size_t>(counter) * kCapacity + id;
@@ -156,9 +153,8 @@ class EndpointTable {
   void Insert(uint32_t id);
   void RebuildIndex();
 
-  UniqueFd memory_;  // empty in a role
+  SharedMemory memory_;
   uint32_t processes_;
-  std::byte* bytes_;
   Header* header_;
   std::span<uint32_t> index_;  // 1 + id, 0: free
   std::atomic<uint32_t>* totals_;
