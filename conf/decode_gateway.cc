@@ -159,6 +159,7 @@ const Fields<LimitConfig>& LimitFields() {
       Bind("header_count", &T::header_count, Integer<uint32_t>{1, 10'000}),
       Bind("http2_streams", &T::http2_streams, Integer<uint32_t>{1, 10'000}),
       Bind("min_body_rate", &T::min_body_rate, Integer<uint32_t>{0, 1'000'000'000}),
+      Bind("limit_keys", &T::limit_keys, Integer<uint64_t>{1'000, 1'000'000'000}),
   };
   return kFields;
 }

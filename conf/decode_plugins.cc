@@ -90,6 +90,8 @@ void PluginDecoder::Run(const Place& root) {
 
 int32_t PluginDecoder::Add(const Place& object, const Node* plugins, std::string owner) {
   if (plugins == nullptr) return -1;
+  const Place place{*plugins, object.diagnostics, &object, "plugins"};
+  for (const Entry& entry : plugins->entries) on_plugin(place.Of(entry), owner);
   config_.plugins.sets.push_back({std::move(owner), object.Path() + ".plugins", plugins});
   return static_cast<int32_t>(config_.plugins.sets.size()) - 1;
 }

@@ -2,6 +2,7 @@
 // Internal to conf/.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,9 @@ class PluginDecoder {
         plugin_config_ids_("plugin_configs", diagnostics),
         group_ids_("consumer_groups", diagnostics),
         rule_ids_("global_rules", diagnostics) {}
+
+  // Called for each configured plugin.
+  std::function<void(const Place& plugin, const std::string& owner)> on_plugin;
 
   // The sections that are only about plugins.
   void Run(const Place& root);

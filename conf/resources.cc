@@ -9,6 +9,7 @@
 #include "conf/decode_plugins.h"
 #include "conf/document.h"
 #include "conf/id_table.h"
+#include "conf/plugin_upstreams.h"
 
 namespace sluice::conf {
 namespace {
@@ -22,11 +23,16 @@ class Decoder {
         service_ids_("services", diagnostics),
         route_ids_("routes", diagnostics),
         ssl_ids_("ssls", diagnostics),
-        plugins_(config, diagnostics) {}
+        plugins_(config, diagnostics) {
+    plugins_.on_plugin = [this](const Place& plugin, const std::string& owner) {
+      AddPluginUpstreams(plugin, owner);
+    };
+  }
 
   void Run();
 
  private:
+  class PluginUpstreams;
   struct Service {
     std::vector<std::string> hosts;
     int32_t upstream = -1;
@@ -38,6 +44,7 @@ class Decoder {
   void AddUpstream(const Place& place);
   void AddService(const Place& place);
   void AddRoute(const Place& place);
+  void AddPluginUpstreams(const Place& plugin, const std::string& owner);
   void ResolveCertificate(UpstreamTlsConfig& tls);
   int32_t AddInline(UpstreamConfig upstream, std::string key);
 
@@ -164,6 +171,39 @@ void Decoder::AddRoute(const Place& place) {
     route.hosts.clear();
   }
   config_.routes.push_back(std::move(route));
+}
+
+class Decoder::PluginUpstreams final : public UpstreamSink {
+ public:
+  PluginUpstreams(Decoder& decoder, std::string owner)
+      : decoder_(decoder), owner_(std::move(owner)) {}
+
+  void AddInline(const Place& upstream) override {
+    // Identities follow the order, as those of nodes in lists do.
+    std::string key = owner_ + "/" + std::to_string(++count_);
+    Remember(upstream, decoder_.AddInline(DecodeUpstream(upstream), std::move(key)));
+  }
+  void AddReference(const Place& id) override {
+    const auto text = Id{}(id);
+    if (!text) return;
+    Remember(id, decoder_.upstream_ids_.Resolve(*id.parent, *text, id.node.position, id.key));
+  }
+
+ private:
+  void Remember(const Place& place, int32_t upstream) {
+    if (upstream >= 0) decoder_.config_.plugin_upstreams.emplace(&place.node, upstream);
+  }
+
+  Decoder& decoder_;
+  const std::string owner_;
+  int count_ = 0;
+};
+
+void Decoder::AddPluginUpstreams(const Place& plugin, const std::string& owner) {
+  const FindUpstreams find = FindPluginUpstreams(plugin.key);
+  if (find == nullptr) return;
+  PluginUpstreams upstreams(*this, owner + "/" + std::string(plugin.key));
+  find(plugin, upstreams);
 }
 
 }  // namespace

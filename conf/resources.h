@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "conf/checks.h"
@@ -56,8 +57,9 @@ struct LimitConfig {
   uint32_t request_line = 16 * 1024;
   uint32_t header_size = 64 * 1024;
   uint32_t header_count = 200;
-  uint32_t http2_streams = 128;  // of one HTTP/2 connection at one time
-  uint32_t min_body_rate = 240;  // bytes per second of a request body; 0: none
+  uint32_t http2_streams = 128;     // of one HTTP/2 connection at one time
+  uint32_t min_body_rate = 240;     // bytes per second of a request body; 0: none
+  uint64_t limit_keys = 1'000'000;  // that limits of plugins remember, of the whole host
 };
 
 // How listeners with TLS choose among `ssls` and negotiate.
@@ -220,6 +222,8 @@ struct Config {
   std::vector<UpstreamConfig> upstreams;  // named and inline ones
   std::vector<SslConfig> ssls;
   PluginsConfig plugins;
+  // Of upstreams in the configuration of plugins, and references to one: index into `upstreams`.
+  std::unordered_map<const Node*, int32_t> plugin_upstreams;
   Node document;            // after includes and substitution
   Diagnostics diagnostics;  // sources, for Locate
 };

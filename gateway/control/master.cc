@@ -81,6 +81,8 @@ Status Master::Start(const conf::Config& config) {
   SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Make());
   RotateTicketKeys();
   SLUICE_ASSIGN_OR_RETURN(endpoints_, EndpointTable::Make(static_cast<uint32_t>(count) + 1));
+  SLUICE_ASSIGN_OR_RETURN(limits_,
+                          SharedLimits::Make(settings_.limit_keys, static_cast<uint32_t>(count)));
   RaiseLimits();
   WatchSignals();
   for (const auto& worker : workers_) SLUICE_TRY(StartChild(*worker));
@@ -161,9 +163,9 @@ Status Master::StartChild(ChildProcess& child) {
 
 void Master::IntroduceWorker(ChildProcess& worker) {
   const WorkerStart start{static_cast<uint32_t>(worker.index()), revision_, account_,
-                          endpoints_->processes()};
-  std::vector<int> fds = {document_.get(), ticket_keys_->memory().get(),
-                          endpoints_->memory().get()};
+                          endpoints_->processes(), limits_->keys()};
+  std::vector<int> fds = {document_.get(), ticket_keys_->memory().get(), endpoints_->memory().get(),
+                          limits_->memory().get()};
   for (const int fd : LogDescriptors()) fds.push_back(fd);
   worker.Send(MessageType::kStartWorker, start.Pack(), fds);
   for (ListenerSockets& listener : listeners_) {
@@ -279,6 +281,7 @@ void Master::OnChildDied(ChildProcess& child, const std::string& how) {
   endpoints_->ClearColumn(is_worker ? static_cast<uint32_t>(child.index())
                                     : endpoints_->processes() - 1);
   if (is_worker) {
+    limits_->ClearLedger(static_cast<uint32_t>(child.index()));
     rollout_.OnDied(child);
   } else if (!rollout_.is_idle() || change_.has_value()) {
     rollout_.Abort();

@@ -19,6 +19,7 @@
 #include "gateway/net/loop.h"
 #include "gateway/net/ticket_keys.h"
 #include "gateway/net/watchers.h"
+#include "gateway/plugin/shared_limits.h"
 #include "gateway/proxy/endpoint_table.h"
 
 namespace sluice {
@@ -114,6 +115,7 @@ class Master final : public ChildProcess::Observer {
   std::vector<ListenerSockets> listeners_;
   std::shared_ptr<TicketKeys> ticket_keys_;
   std::shared_ptr<EndpointTable> endpoints_;
+  std::shared_ptr<SharedLimits> limits_;
 
   std::vector<std::unique_ptr<ChildProcess>> workers_;
   ChildProcess controller_;

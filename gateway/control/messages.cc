@@ -73,7 +73,7 @@ std::string WorkerStart::Pack() const {
   MessageWriter writer;
   writer.Number(index).Number(revision);
   PackAccount(writer, account);
-  return writer.Number(processes).Take();
+  return writer.Number(processes).Number(limit_keys).Take();
 }
 
 Result<WorkerStart> WorkerStart::Unpack(std::string_view packed) {
@@ -83,6 +83,7 @@ Result<WorkerStart> WorkerStart::Unpack(std::string_view packed) {
   start.revision = reader.Number();
   start.account = ReadAccount(reader);
   start.processes = static_cast<uint32_t>(reader.Number(UINT32_MAX));
+  start.limit_keys = reader.Number();
   SLUICE_TRY(reader.Finish("start of a worker"));
   return start;
 }

@@ -80,7 +80,8 @@ struct WorkerStart {
   uint32_t index = 0;  // also of its column in the endpoint table
   uint64_t revision = 0;
   Account account;
-  uint32_t processes = 1;  // columns of that table; the controller's is the last
+  uint32_t processes = 1;   // columns of that table; the controller's is the last
+  uint64_t limit_keys = 1;  // for which there is room in the shared limits
 
   std::string Pack() const;
   static Result<WorkerStart> Unpack(std::string_view packed);

@@ -64,6 +64,7 @@ ProcessSettings ProcessSettings::Make(const conf::Config& config, const PathOrig
   settings.log_level = gateway.error_log.level;
   settings.shutdown = gateway.timeouts.shutdown;
   settings.worker_connections = gateway.limits.worker_connections;
+  settings.limit_keys = gateway.limits.limit_keys;
   settings.ticket_rotation = gateway.tls.ticket_rotation;
   return settings;
 }
@@ -77,7 +78,7 @@ std::string ProcessSettings::Pack() const {
   writer.Text(control).Text(state_dir).Text(pid).Text(access_log).Text(error_log);
   writer.Number(static_cast<uint64_t>(log_level));
   writer.Number(static_cast<uint64_t>(shutdown.count())).Number(worker_connections);
-  writer.Number(static_cast<uint64_t>(ticket_rotation.count()));
+  writer.Number(static_cast<uint64_t>(ticket_rotation.count())).Number(limit_keys);
   return writer.Take();
 }
 
@@ -103,6 +104,7 @@ Result<ProcessSettings> ProcessSettings::Unpack(std::string_view packed) {
   settings.shutdown = Duration(static_cast<int64_t>(reader.Number(INT64_MAX)));
   settings.worker_connections = static_cast<uint32_t>(reader.Number(UINT32_MAX));
   settings.ticket_rotation = Duration(static_cast<int64_t>(reader.Number(INT64_MAX)));
+  settings.limit_keys = reader.Number();
   SLUICE_TRY(reader.Finish("process settings"));
   return settings;
 }
@@ -115,6 +117,7 @@ std::vector<std::string_view> RestartNeeded(const ProcessSettings& now,
   if (now.control != next.control) keys.push_back("control");
   if (now.state_dir != next.state_dir) keys.push_back("state_dir");
   if (now.pid != next.pid) keys.push_back("pid");
+  if (now.limit_keys != next.limit_keys) keys.push_back("limits.limit_keys");
   return keys;
 }
 

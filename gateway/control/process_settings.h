@@ -40,6 +40,7 @@ struct ProcessSettings {
   LogLevel log_level = LogLevel::kInfo;
   Duration shutdown{};
   uint32_t worker_connections = 0;
+  uint64_t limit_keys = 0;
   Duration ticket_rotation{};
 
   static ProcessSettings Make(const conf::Config& config, const PathOrigin& origin);

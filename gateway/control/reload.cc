@@ -13,11 +13,18 @@ namespace {
 constexpr size_t kLoggedDiagnostics = 10;
 constexpr size_t kMaxSettings = 60 * 1024;  // what fits a message
 
+// `key` may be within a section: "limits.limit_keys".
 conf::Position SettingPosition(const conf::Config& config, std::string_view key) {
-  const conf::Node* gateway = config.document.Find("gateway");
-  if (gateway == nullptr) return {};
-  const conf::Node* setting = gateway->Find(key);
-  return setting == nullptr ? gateway->position : setting->position;
+  const conf::Node* found = config.document.Find("gateway");
+  if (found == nullptr) return {};
+  while (!key.empty()) {
+    const size_t dot = std::min(key.find('.'), key.size());
+    const conf::Node* const inner = found->Find(key.substr(0, dot));
+    if (inner == nullptr) break;
+    found = inner;
+    key.remove_prefix(std::min(dot + 1, key.size()));
+  }
+  return found->position;
 }
 
 }  // namespace

@@ -13,6 +13,9 @@
 #include "gateway/net/ipc_channel.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/watchers.h"
+#include "gateway/plugin/shared_limits.h"
+#include "gateway/proxy/endpoint_table.h"
+#include "gateway/proxy/proxy_context.h"
 #include "gateway/proxy/proxy_server.h"
 
 namespace sluice {
@@ -128,19 +131,23 @@ Status Worker::HandleMessage(IpcMessage& message) {
 
 Status Worker::OnStart(IpcMessage& message) {
   SLUICE_ASSIGN_OR_RETURN(const WorkerStart start, WorkerStart::Unpack(message.payload));
-  if (message.fds.size() < 4 || message.fds.size() > 5) {
-    return GatewayError(ErrorCode::kInternal,
-                        "document, session ticket keys, endpoint table and logs are expected");
+  if (message.fds.size() < 5 || message.fds.size() > 6) {
+    return GatewayError(
+        ErrorCode::kInternal,
+        "document, session ticket keys, endpoint table, limits and logs are expected");
   }
   index_ = start.index;
   SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Map(message.fds[1]));
-  SLUICE_ASSIGN_OR_RETURN(auto endpoints,
+  HostMemory memory;
+  SLUICE_ASSIGN_OR_RETURN(memory.endpoints,
                           EndpointTable::Map(message.fds[2], start.processes, start.index));
+  SLUICE_ASSIGN_OR_RETURN(memory.limits, SharedLimits::Map(message.fds[3], start.limit_keys,
+                                                           start.processes - 1, start.index));
   SetLogRole("worker-" + std::to_string(start.index));
-  SLUICE_TRY(TakeErrorLog(message.fds[3]));
+  SLUICE_TRY(TakeErrorLog(message.fds[4]));
   SLUICE_TRY(DropPrivileges(start.account, Keep::kNothing));
-  if (message.fds.size() == 5) access_log_ = std::move(message.fds[4]);
-  server_ = std::make_unique<ProxyServer>(loop_, start.index, std::move(endpoints));
+  if (message.fds.size() == 6) access_log_ = std::move(message.fds[5]);
+  server_ = std::make_unique<ProxyServer>(loop_, start.index, std::move(memory));
   Build(start.revision, std::move(message.fds[0]), true);
   return {};
 }

@@ -68,13 +68,17 @@ Result<TextTemplate> TextTemplate::Make(std::string_view text) {
   return made;
 }
 
-void TextTemplate::AppendTo(std::string& out, const RequestView& request,
-                            std::string& scratch) const {
+size_t TextTemplate::AppendTo(std::string& out, const RequestView& request,
+                              std::string& scratch) const {
+  size_t found = 0;
   for (const Piece& piece : pieces_) {
     out += piece.literal;
-    out += piece.variable.Value(request, scratch);
+    const std::string_view value = piece.variable.Value(request, scratch);
+    if (value.data() != nullptr) ++found;
+    out += value;
   }
   out += tail_;
+  return found;
 }
 
 void TextTemplate::AppendUriTo(std::string& out, const RequestView& request,

@@ -19,8 +19,8 @@ class TextTemplate {
   // An error for a variable that does not exist.
   static Result<TextTemplate> Make(std::string_view text);
 
-  // Appends the text; a variable that the request does not have is empty.
-  void AppendTo(std::string& out, const RequestView& request, std::string& scratch) const;
+  // Appends the text; a variable that the request does not have is empty. Returns how many it has.
+  size_t AppendTo(std::string& out, const RequestView& request, std::string& scratch) const;
 
   // The same for a URI: what a request could put in as a separator is escaped.
   void AppendUriTo(std::string& out, const RequestView& request, std::string& scratch) const;

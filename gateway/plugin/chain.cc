@@ -93,7 +93,8 @@ void ReadPlugin(const conf::Place& place, std::string_view owner, const PluginSo
       .place = place,
       .owner = owner,
       .metadata = sources.metadata ? sources.metadata(place.key) : nullptr,
-      .credentials = sources.credentials ? sources.credentials(place.key) : nullptr};
+      .credentials = sources.credentials ? sources.credentials(place.key) : nullptr,
+      .upstreams = sources.upstreams};
   instance.plugin = kind->make(build);
   if (instance.meta.disabled) instance.plugin = nullptr;
   set.push_back(std::move(instance));

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "conf/config_tree.h"
@@ -85,6 +86,7 @@ struct PluginSources {
   // By name of the plugin; null: none.
   std::function<const conf::Node*(std::string_view plugin)> metadata = {};
   std::function<const CredentialIndex*(std::string_view plugin)> credentials = {};
+  const std::unordered_map<const conf::Node*, int32_t>* upstreams = nullptr;
 };
 
 // Reads a `plugins` map. What is wrong is said by `place`. With `for_consumer`, plugins that

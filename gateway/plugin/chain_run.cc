@@ -32,6 +32,7 @@ void ChainRun::End() {
   request_.body_ = {};
   request_.reply_ = {};
   request_.rewrite_ = {};
+  request_.upstream_ = -1;
   request_.response_changes_.clear();
   chain_ = {};
   response_ = nullptr;
@@ -165,7 +166,8 @@ ChainRun::Result ChainRun::SettleReply(const PluginInstance& instance) {
 
 ChainRun::Result ChainRun::SettleFailure(const PluginInstance& instance) {
   const PluginTraits& traits = instance.kind->traits;
-  const bool open = traits.on_failure == FailureMode::kOpen || instance.meta.shadow;
+  const FailureMode mode = std::exchange(failure_mode_, {}).value_or(traits.on_failure);
+  const bool open = mode == FailureMode::kOpen || instance.meta.shadow;
   Log(LogLevel::kWarn, "a plugin failed",
       {{"plugin", traits.name},
        {"route", request_.route_id_},

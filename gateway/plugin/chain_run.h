@@ -81,6 +81,7 @@ class ChainRun final : public Suspendable {
   RequestContext& request() { return request_; }
   const PluginReply& reply() const { return request_.reply_; }
   const UpstreamRewrite& rewrite() const { return request_.rewrite_; }
+  int32_t upstream() const { return request_.upstream_; }  // -1: the route's
   std::string_view body() const { return request_.body_; }
   std::string_view failed_plugin() const { return failed_plugin_; }
   std::string_view failure() const { return failure_; }
@@ -132,6 +133,7 @@ class ChainRun final : public Suspendable {
   Verdict resumed_with_ = Verdict::kContinue;
   std::string_view failed_plugin_;
   std::string_view failure_;
+  std::optional<FailureMode> failure_mode_;  // other than the plugin's traits say
   std::vector<std::pair<const PluginInstance*, bool>> filtered_;  // by `_meta.filter`, once
   std::vector<const PluginInstance*> watching_;                   // the response's body
 };

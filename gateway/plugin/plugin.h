@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "conf/declaration.h"
@@ -88,6 +89,15 @@ struct PluginBuild {
   std::string_view owner;    // "route/r1", "consumer/jack": the same after a reload
   const conf::Node* metadata = nullptr;  // its plugin_metadata; null: none
   const CredentialIndex* credentials = nullptr;
+  const std::unordered_map<const conf::Node*, int32_t>* upstreams = nullptr;
+
+  // For RequestContext::SetUpstream: the upstream, or the id of one, that the class's FindUpstreams
+  // has given at that node; -1: none.
+  int32_t UpstreamAt(const conf::Node& node) const {
+    if (upstreams == nullptr) return -1;
+    const auto found = upstreams->find(&node);
+    return found == upstreams->end() ? -1 : found->second;
+  }
 };
 
 // A class, as the registry knows it.

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "conf/plugin_upstreams.h"
 #include "gateway/plugin/plugin.h"
 #include "gateway/plugin/registry.h"
 
@@ -69,10 +70,17 @@ PluginKind KindOf() {
   return kind;
 }
 
+// A plugin whose configuration holds upstreams has
+//   static void FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink);
 template <typename P>
 class PluginRegistration {
  public:
-  PluginRegistration() : kind_(KindOf<P>()) { PluginRegistry::Add(kind_); }
+  PluginRegistration() : kind_(KindOf<P>()) {
+    PluginRegistry::Add(kind_);
+    if constexpr (requires { &P::FindUpstreams; }) {
+      conf::RegisterPluginUpstreams(P::kTraits.name, &P::FindUpstreams);
+    }
+  }
 
  private:
   PluginKind kind_;

@@ -65,6 +65,13 @@ std::string_view RequestContext::Expand(const TextTemplate& text) {
   return arena_->Copy(expanded_);
 }
 
+std::string_view RequestContext::ExpandKnown(const TextTemplate& text) {
+  expanded_.clear();
+  if (text.AppendTo(expanded_, *view_, scratch_) == 0) return {};
+  const std::string_view copy = arena_->Copy(expanded_);
+  return copy.data() == nullptr ? std::string_view("") : copy;
+}
+
 std::string_view RequestContext::ExpandUri(const TextTemplate& text) {
   if (text.is_constant()) return text.text();
   expanded_.clear();
@@ -149,6 +156,10 @@ void RequestContext::SetConsumer(const Consumer& consumer) {
   if (!is_shadowed()) consumer_ = &consumer;
 }
 
+void RequestContext::SetUpstream(int32_t upstream) {
+  if (!is_shadowed()) upstream_ = upstream;
+}
+
 void RequestContext::SetResponseHeader(std::string_view name, std::string_view value) {
   if (is_shadowed()) return;
   response_changes_.push_back(
@@ -187,8 +198,9 @@ Verdict RequestContext::ReplyWith(int status, std::string_view member, std::stri
   return Verdict::kReply;
 }
 
-Verdict RequestContext::Fail(std::string_view detail) {
+Verdict RequestContext::Fail(std::string_view detail, std::optional<FailureMode> mode) {
   run_.failure_ = arena_->Copy(detail);
+  run_.failure_mode_ = mode;
   return Verdict::kFail;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -67,6 +68,8 @@ class RequestContext {
   // $remote_addr, $arg_x …: null data() when the request does not have it.
   std::string_view Value(const Variable& variable);
   std::string_view Expand(const TextTemplate& text);
+  // The same; null data() when the request has none of the text's variables.
+  std::string_view ExpandKnown(const TextTemplate& text);
   std::string_view ExpandUri(const TextTemplate& text);  // values escaped
   // The whole body; only where the plugin's request_body_limit asked for it.
   std::string_view body() const { return body_; }
@@ -89,6 +92,8 @@ class RequestContext {
   std::string_view upstream_uri();      // as it is now, "/path?query"
   void SetBody(std::string_view body);  // precondition: request_body_limit() is not 0
   void SetClientAddress(const IpAddress& ip);
+  // Another upstream than the route's: what PluginBuild::UpstreamAt has given.
+  void SetUpstream(int32_t upstream);
   // Who sends this. The consumer's plugins join the chain behind the phase rewrite.
   void SetConsumer(const Consumer& consumer);
   // Of the response, whoever makes it.
@@ -104,8 +109,9 @@ class RequestContext {
   // {"message":"..."} and {"error_msg":"..."}, with a line end: most of APISIX's replies.
   Verdict ReplyMessage(int status, std::string_view message);
   Verdict ReplyErrorMessage(int status, std::string_view message);
-  // `detail` is for the log: what was expected and what came.
-  Verdict Fail(std::string_view detail);
+  // `detail` is for the log: what was expected and what came. What follows is as the plugin's
+  // traits say, or as `mode` does.
+  Verdict Fail(std::string_view detail, std::optional<FailureMode> mode = {});
   // Goes on after that time, with `then`: a reply that was made already, for example.
   Verdict Delay(Duration time, Verdict then = Verdict::kContinue);
   // The request waits until the ticket is resumed, at most `limit`. Return Verdict::kSuspend.
@@ -151,6 +157,7 @@ class RequestContext {
   std::string_view body_;
   PluginReply reply_;
   UpstreamRewrite rewrite_;
+  int32_t upstream_ = -1;
   std::vector<HeaderChange> response_changes_;
   StateNode* states_ = nullptr;
   std::string scratch_;

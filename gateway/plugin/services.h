@@ -10,11 +10,14 @@
 
 namespace sluice {
 
+class SharedLimits;
+
 class PluginServices {
  public:
   virtual MonoTime now() const = 0;  // of this turn of the loop, to the millisecond
   virtual uint64_t Random() = 0;
   virtual uint32_t worker_index() const = 0;
+  virtual SharedLimits& limits() = 0;  // of the host
 
   // Runs `work` on a pool thread (hashing a password: whatever takes longer than 100 us), then
   // `done` on the loop thread, where a ticket may be resumed. `work` must touch nothing that

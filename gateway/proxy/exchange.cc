@@ -166,10 +166,12 @@ void Exchange::Call() {
   if (!match) {
     return Reply(ClientError(ErrorCode::kNoRoute, "no route matches"));
   }
-  if (match.upstream < 0) {
+  const int32_t chosen = has_plugins_ ? plugins_->run.upstream() : -1;
+  const int32_t upstream = chosen >= 0 ? chosen : match.upstream;
+  if (upstream < 0) {
     return Reply(GatewayError(ErrorCode::kNoUpstream, "route " + route_->id + " has no upstream"));
   }
-  upstream_index_ = static_cast<size_t>(match.upstream);
+  upstream_index_ = static_cast<size_t>(upstream);
   upstream_ = &snapshot.config().upstreams[upstream_index_];
   called_ = started_;
   const conf::UpstreamTimeouts& timeouts =

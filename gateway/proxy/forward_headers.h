@@ -116,8 +116,7 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
     if (field.id == HeaderId::kOther
             ? connection.Names(field)
             : IsHopByHop(field.id) || (IsForwardingField(field.id) && !field.by_plugin) ||
-                  field.id == HeaderId::kHost ||
-                  field.id == HeaderId::kProxy) {
+                  field.id == HeaderId::kHost || field.id == HeaderId::kProxy) {
       continue;
     }
     by_plugin |= field.by_plugin;

@@ -18,6 +18,7 @@ class WorkerServices final : public PluginServices {
   MonoTime now() const override;
   uint64_t Random() override;
   uint32_t worker_index() const override;
+  SharedLimits& limits() override;
   void RunOffLoop(std::function<void()> work, std::function<void()> done) override;
 
  private:

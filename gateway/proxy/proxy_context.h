@@ -26,6 +26,7 @@ class ClientConnection;
 class EndpointTable;
 class Exchange;
 class Http1Decoder;
+class SharedLimits;
 class UpstreamState;
 
 // A snapshot with the run-time state of its upstreams, by index. An exchange pins one.
@@ -34,6 +35,12 @@ struct ActiveSnapshot {
   std::vector<std::shared_ptr<UpstreamState>> upstreams;
   std::shared_ptr<const TlsResources> tls;
   std::vector<PluginCost*> plugin_costs;  // by the numbers of the snapshot's chains
+};
+
+// What the workers of a host share, as one of them has mapped it.
+struct HostMemory {
+  std::shared_ptr<EndpointTable> endpoints;
+  std::shared_ptr<SharedLimits> limits;
 };
 
 // A random-looking 128-bit id for each request, unique across workers.
@@ -88,6 +95,7 @@ class ProxyContext {
   std::shared_ptr<const ActiveSnapshot> active;  // null until the first Adopt
   std::unique_ptr<AccessLog> access_log;         // null: off
   std::shared_ptr<EndpointTable> endpoints;
+  std::shared_ptr<SharedLimits> limits;
   CodecLimits client_limits;
   CodecLimits upstream_limits;
   Http2Limits http2_limits;

@@ -78,10 +78,10 @@ struct ProxyServer::Core final : Deadline::Observer {
   std::function<void()> on_drained;
 };
 
-ProxyServer::ProxyServer(Loop& loop, uint32_t worker_index,
-                         std::shared_ptr<EndpointTable> endpoints)
+ProxyServer::ProxyServer(Loop& loop, uint32_t worker_index, HostMemory memory)
     : core_(std::make_unique<Core>(loop, worker_index)) {
-  core_->context.endpoints = std::move(endpoints);
+  core_->context.endpoints = std::move(memory.endpoints);
+  core_->context.limits = std::move(memory.limits);
 }
 
 ProxyServer::~ProxyServer() {

@@ -18,6 +18,8 @@
 
 namespace sluice {
 
+struct HostMemory;
+
 class ProxyServer {
  public:
   static constexpr Duration kGoodbyeTime = milliseconds(500);
@@ -30,7 +32,7 @@ class ProxyServer {
   };
 
   // `worker_index` seeds what must differ between workers (balancer phase, request ids).
-  ProxyServer(Loop& loop, uint32_t worker_index, std::shared_ptr<EndpointTable> endpoints);
+  ProxyServer(Loop& loop, uint32_t worker_index, HostMemory memory);
   ~ProxyServer();  // precondition: drained or CloseAll was called
   ProxyServer(const ProxyServer&) = delete;
   ProxyServer& operator=(const ProxyServer&) = delete;

@@ -142,7 +142,8 @@ void PluginChains::ReadSets(const conf::Config& config, conf::Diagnostics& diagn
   }
   const PluginSources sources{
       .metadata = [&config](std::string_view plugin) { return FindMetadata(config, plugin); },
-      .credentials = [this](std::string_view plugin) { return CredentialsOf(plugin); }};
+      .credentials = [this](std::string_view plugin) { return CredentialsOf(plugin); },
+      .upstreams = &config.plugin_upstreams};
   for (size_t i = 0; i < config.plugins.sets.size(); ++i) {
     const conf::PluginSetConfig& set = config.plugins.sets[i];
     const conf::Place place{*set.node, diagnostics, nullptr, set.path};

@@ -12,7 +12,7 @@ INCLUDES = {
     "gateway/routing": {"gateway/base", "gateway/http", "conf"},
     "gateway/observe": {"gateway/base", "gateway/http", "conf"},
     "gateway/plugin": {
-        "gateway/base", "gateway/http", "conf", "gateway/routing", "gateway/observe"},
+        "gateway/base", "gateway/http", "conf", "gateway/routing", "gateway/observe", "ratelimit"},
     "gateway/snapshot": {
         "gateway/base", "gateway/http", "conf", "gateway/routing", "gateway/observe",
         "gateway/plugin", "balancer"},

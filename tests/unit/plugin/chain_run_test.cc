@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "gateway/plugin/consumer.h"
+#include "gateway/plugin/shared_limits.h"
 
 namespace sluice {
 namespace {
@@ -82,6 +83,7 @@ class ChainRunTest : public testing::Test, public ChainRun::Host, public PluginS
   MonoTime now() const override { return MonoTime(seconds(100)); }
   uint64_t Random() override { return 4; }
   uint32_t worker_index() const override { return 0; }
+  SharedLimits& limits() override { return *limits_; }
   void RunOffLoop(std::function<void()> work, std::function<void()> done) override {
     work();
     done();
@@ -101,6 +103,7 @@ class ChainRunTest : public testing::Test, public ChainRun::Host, public PluginS
   std::vector<Result> resumed_;
   MonoTime limit_ = MonoTime::max();
   std::optional<Ticket> ticket_;
+  std::shared_ptr<SharedLimits> limits_;
   ChainRun run_{*this};
 };
 
