@@ -9,6 +9,8 @@
 
 namespace sluice::conf {
 
+struct UpstreamConfig;
+
 // Takes the upstreams of one configured plugin. What is wrong with them is said at their place.
 class UpstreamSink {
  public:
@@ -16,6 +18,8 @@ class UpstreamSink {
   virtual void AddInline(const Place& upstream) = 0;
   // The id of an upstream stands there.
   virtual void AddReference(const Place& id) = 0;
+  // What stands there (the URL of a service) means this upstream.
+  virtual void Add(const Place& place, UpstreamConfig upstream) = 0;
 
  protected:
   ~UpstreamSink() = default;

@@ -178,10 +178,11 @@ class Decoder::PluginUpstreams final : public UpstreamSink {
   PluginUpstreams(Decoder& decoder, std::string owner)
       : decoder_(decoder), owner_(std::move(owner)) {}
 
-  void AddInline(const Place& upstream) override {
+  void AddInline(const Place& upstream) override { Add(upstream, DecodeUpstream(upstream)); }
+  void Add(const Place& place, UpstreamConfig upstream) override {
     // Identities follow the order, as those of nodes in lists do.
     std::string key = owner_ + "/" + std::to_string(++count_);
-    Remember(upstream, decoder_.AddInline(DecodeUpstream(upstream), std::move(key)));
+    Remember(place, decoder_.AddInline(std::move(upstream), std::move(key)));
   }
   void AddReference(const Place& id) override {
     const auto text = Id{}(id);

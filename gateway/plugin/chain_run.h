@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "gateway/observe/plugin_cost.h"
 #include "gateway/plugin/chain.h"
 #include "gateway/plugin/request_context.h"
+#include "gateway/plugin/sub_request.h"
 #include "gateway/plugin/ticket.h"
 
 namespace sluice {
@@ -34,6 +36,8 @@ class ChainRun final : public Suspendable {
     virtual void OnChainResumed(Result result) = 0;
     // OnTimeLimit is due then; MonoTime::max(): not any more.
     virtual void SetTimeLimit(MonoTime at) = 0;
+    // For requests of plugins.
+    virtual std::shared_ptr<SubRequestSender> sender() = 0;
 
    protected:
     ~Host() = default;

@@ -79,6 +79,8 @@ std::string_view RequestContext::ExpandUri(const TextTemplate& text) {
   return arena_->Copy(expanded_);
 }
 
+std::shared_ptr<SubRequestSender> RequestContext::sender() const { return run_.host_.sender(); }
+
 bool RequestContext::is_shadowed() const {
   return run_.current_ != nullptr && run_.current_->meta.shadow;
 }

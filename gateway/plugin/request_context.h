@@ -25,6 +25,7 @@
 namespace sluice {
 
 class ChainRun;
+class SubRequestSender;
 struct Consumer;
 
 // The reply that a plugin has made.
@@ -77,6 +78,8 @@ class RequestContext {
   std::string_view route_id() const { return route_id_; }
   PluginServices& services() const { return *services_; }
   Arena& arena() const { return *arena_; }  // lives as long as the request
+  // Sends requests of the plugin's own: gateway/plugin/sub_request.h.
+  std::shared_ptr<SubRequestSender> sender() const;
 
   // --- to change, in rewrite and access. In shadow mode nothing happens.
 

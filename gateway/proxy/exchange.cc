@@ -58,6 +58,22 @@ void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
   // 8 Finish logs, exactly once
 }
 
+void Exchange::BeginOwn(ExchangeClient& client, RequestHead& head,
+                        std::shared_ptr<const ActiveSnapshot> active, size_t upstream,
+                        Duration limit) {
+  client_ = &client;
+  active_ = std::move(active);
+  is_own_ = true;
+  match_ = {};
+  started_ = MonoNow();
+  id_ = context_.NextRequestId();
+  ++context_.exchanges_open;
+  view_.head = request_head_ = &head;
+  view_.host = head.authority;
+  view_.path = head.path;
+  CallUpstream(upstream, active_->snapshot->config().upstreams[upstream].timeout, limit);
+}
+
 void Exchange::Refuse(ExchangeClient& client, RequestHead& head, const Error& error) {
   Prepare(client, head);
   view_.path = head.path;
@@ -81,7 +97,7 @@ void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   ++context_.requests;
   ++context_.exchanges_open;
   view_.head = request_head_ = &head;
-  const ClientConnection& connection = client.connection();
+  const ClientConnection& connection = *client.connection();
   view_.scheme = "http";
   if (const TlsSession* tls = connection.tls(); tls != nullptr) {
     view_.scheme = "https";
@@ -111,7 +127,7 @@ Status Exchange::Normalize() {
 
 // Is the connection's certificate for that host, and the client's what that host asks for?
 Status Exchange::CheckTls() const {
-  const TlsSession* tls = client_->connection().tls();
+  const TlsSession* tls = client_->connection()->tls();
   const TlsResources& resources = *active_->tls;
   if (tls == nullptr || resources.server() == nullptr) return {};
   if (!tls->MayServe(view_.host, *resources.server())) {
@@ -160,7 +176,6 @@ void Exchange::MatchRoute() {
 }
 
 void Exchange::Call() {
-  state_ = State::kCalling;
   const Snapshot& snapshot = *active_->snapshot;
   const RouteMatch& match = match_;
   if (!match) {
@@ -171,13 +186,19 @@ void Exchange::Call() {
   if (upstream < 0) {
     return Reply(GatewayError(ErrorCode::kNoUpstream, "route " + route_->id + " has no upstream"));
   }
-  upstream_index_ = static_cast<size_t>(upstream);
-  upstream_ = &snapshot.config().upstreams[upstream_index_];
-  called_ = started_;
+  const auto index = static_cast<size_t>(upstream);
   const conf::UpstreamTimeouts& timeouts =
-      match.has_timeout ? *route_->timeout : upstream_->timeout;
-  SetDeadline(timeouts.total);
-  if (match.enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head)) {
+      match.has_timeout ? *route_->timeout : snapshot.config().upstreams[index].timeout;
+  CallUpstream(index, timeouts, timeouts.total);
+}
+
+void Exchange::CallUpstream(size_t index, const conf::UpstreamTimeouts& timeouts, Duration total) {
+  state_ = State::kCalling;
+  upstream_index_ = index;
+  upstream_ = &active_->snapshot->config().upstreams[index];
+  called_ = started_;
+  SetDeadline(total);
+  if (match_.enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head)) {
     tunnel_.Ask();
   }
   if (view_.head->websocket && !tunnel_.is_asked()) {
@@ -202,12 +223,14 @@ void Exchange::SetDeadline(Duration total) {
 UpstreamRequest Exchange::RequestFor(const Endpoint& endpoint,
                                      const conf::UpstreamConfig& config) const {
   const std::string_view authority = view_.head->authority;
-  UpstreamRequest request{.view = view_,
-                          .host = authority.empty() ? endpoint.node_host : authority,
-                          .via = context_.gateway().via,
-                          .server_port = client_->connection().listen_port(),
-                          .peer_is_trusted = peer_is_trusted_,
-                          .upgrade = tunnel_.is_asked()};
+  UpstreamRequest request{
+      .view = view_,
+      .host = authority.empty() ? endpoint.node_host : authority,
+      .via = context_.gateway().via,
+      .server_port = is_own_ ? uint16_t{0} : client_->connection()->listen_port(),
+      .peer_is_trusted = peer_is_trusted_,
+      .upgrade = tunnel_.is_asked(),
+      .own = is_own_};
   if (has_plugins_) {
     const UpstreamRewrite& rewrite = plugins_->run.rewrite();
     request.rewritten_method = rewrite.method;
@@ -229,7 +252,7 @@ void Exchange::OnRequestData(std::string_view bytes) {
   }
   body_bytes_in_ += bytes.size();
   const uint64_t limit = context_.gateway().client_max_body_size;
-  if (limit > 0 && body_bytes_in_ > limit) {
+  if (limit > 0 && body_bytes_in_ > limit && !is_own_) {
     return OnRequestFailed(
         ClientError(ErrorCode::kBodyTooLarge,
                     "expected a body of at most " + std::to_string(limit) + " bytes"));
@@ -417,7 +440,7 @@ void Exchange::Reset() {
   upstream_ = nullptr;
   view_ = RequestView();
   state_ = State::kIdle;
-  peer_is_trusted_ = suspended_ = request_ended_ = client_is_blocked_ = false;
+  is_own_ = peer_is_trusted_ = suspended_ = request_ended_ = client_is_blocked_ = false;
   reason_ = end_reason_ = ErrorCode::kNone;
   status_ = upstream_status_ = 0;
   body_bytes_in_ = body_bytes_out_ = 0;

@@ -48,6 +48,10 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
 
   // A request head is complete: normalise, match, call. `head` outlives the exchange.
   void Begin(ExchangeClient& client, RequestHead& head);
+  // A request of the gateway itself: straight to that upstream of `active`, at most for `limit`.
+  // No route, no plugin, no line in the access log.
+  void BeginOwn(ExchangeClient& client, RequestHead& head,
+                std::shared_ptr<const ActiveSnapshot> active, size_t upstream, Duration limit);
   // The request cannot be served, whatever it was: reply and end. `head` may be half-filled.
   void Refuse(ExchangeClient& client, RequestHead& head, const Error& error);
   // There was no request that could be answered: only log it.
@@ -90,6 +94,8 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void OnDeadline() override;  // timeout.total, or the client's own by grpc-timeout
 
   const RequestView& view() const { return view_; }
+  ErrorCode reason() const { return reason_; }  // why it ended; of one that is over
+  const std::shared_ptr<const ActiveSnapshot>& active() const { return active_; }
   Method upstream_method() const;  // the client's, or a plugin's
   // How the call's connections are secured; null: plain text.
   const std::shared_ptr<const TlsClientContext>& upstream_tls() const {
@@ -116,6 +122,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void RunPlugins();
   void OnPluginsDone(ChainRun::Result result);
   void Call();
+  void CallUpstream(size_t index, const conf::UpstreamTimeouts& timeouts, Duration total);
   void FilterHead(const ResponseHead& head, bool from_upstream);
   void OnHeadFiltered(ChainRun::Result result, bool was_held);
   void OnFilteredData(std::string_view bytes);
@@ -147,6 +154,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   bool peer_is_trusted_ = false;
   bool deadline_is_ours_ = false;  // by timeout.total, not the client's
   bool has_plugins_ = false;       // a chain applies
+  bool is_own_ = false;            // the gateway asks
   bool suspended_ = false;         // by a plugin
   bool request_ended_ = false;
   bool client_is_blocked_ = false;

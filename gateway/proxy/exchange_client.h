@@ -1,5 +1,5 @@
-// What an exchange sees of its client: an HTTP/1 connection while it serves a request, or one
-// stream of an HTTP/2 connection. Outlives the exchange.
+// What an exchange sees of its client: an HTTP/1 connection while it serves a request, one stream of
+// an HTTP/2 connection, or the gateway itself (own_request.h). Outlives the exchange.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ class Stream;
 
 class ExchangeClient {
  public:
-  explicit ExchangeClient(ClientConnection& connection) : connection_(connection) {}
+  // Null: the gateway itself.
+  explicit ExchangeClient(ClientConnection* connection) : connection_(connection) {}
 
   // `head` and the bytes are lent until the callback ends.
   virtual void SendContinue() = 0;
@@ -43,7 +44,7 @@ class ExchangeClient {
 
   virtual bool is_serving(const Exchange& exchange) const = 0;
 
-  const ClientConnection& connection() const { return connection_; }
+  const ClientConnection* connection() const { return connection_; }
   uint64_t request_number() const { return request_number_; }  // on its connection, from 1
   uint64_t request_bytes_in() const { return request_bytes_in_; }
   uint64_t response_bytes_out() const { return response_bytes_out_; }
@@ -51,7 +52,7 @@ class ExchangeClient {
  protected:
   ~ExchangeClient() = default;
 
-  ClientConnection& connection_;
+  ClientConnection* const connection_;
   uint64_t request_number_ = 0;
   uint64_t request_bytes_in_ = 0;
   uint64_t response_bytes_out_ = 0;

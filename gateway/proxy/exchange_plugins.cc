@@ -8,6 +8,7 @@
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/exchange_client.h"
 #include "gateway/proxy/grpc.h"
+#include "gateway/proxy/own_request.h"
 
 namespace sluice {
 
@@ -71,6 +72,10 @@ void ExchangePlugins::SetTimeLimit(MonoTime at) {
     timer_runs_ = false;
     run.OnTimeLimit();
   });
+}
+
+std::shared_ptr<SubRequestSender> ExchangePlugins::sender() {
+  return MakeSender(context_, exchange_.active());
 }
 
 void CopyFields(const HeaderList& fields, Arena& arena, HeaderList& to) {

@@ -40,6 +40,7 @@ class ExchangePlugins final : public ChainRun::Host {
 
   void OnChainResumed(ChainRun::Result result) override;
   void SetTimeLimit(MonoTime at) override;
+  std::shared_ptr<SubRequestSender> sender() override;
 
  private:
   ProxyContext& context_;

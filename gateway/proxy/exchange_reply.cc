@@ -81,7 +81,7 @@ void Exchange::Finish(ErrorCode reason) {
   state_ = State::kDone;
   deadline_.Cancel();
   reason_ = reason;
-  if (context_.access_log != nullptr || has_plugins_) WriteAccessRecord();
+  if (!is_own_ && (context_.access_log != nullptr || has_plugins_)) WriteAccessRecord();
   if (std::exchange(has_plugins_, false)) plugins_->End();
   --context_.exchanges_open;
   ExchangeClient* client = std::exchange(client_, nullptr);
@@ -105,7 +105,7 @@ void Exchange::WriteAccessRecord() {
   record.upstream_status = upstream_status_;
   record.attempts = call_.attempts();
   record.request_number = client_->request_number();
-  record.connection_id = client_->connection().id();
+  record.connection_id = client_->connection()->id();
   record.id_high = id_.high;
   record.id_low = id_.low;
   record.total = now - started_;

@@ -23,6 +23,7 @@ struct UpstreamRequest {
   uint16_t server_port = 0;  // of the listener
   bool peer_is_trusted = false;
   bool upgrade = false;  // to a WebSocket
+  bool own = false;      // of the gateway: its fields are complete
   // Instead of the client's, when a plugin has changed them; empty: the client's.
   std::string_view rewritten_method{};
   std::string_view rewritten_target{};
@@ -123,6 +124,7 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
     const bool counts = field.id == HeaderId::kMaxForwards && head.method == Method::kOptions;
     emit(field.name, counts ? OneLess(field.value, arena) : field.value);
   }
+  if (request.own) return;
   const bool keep = request.peer_is_trusted;
   // A plugin's own stand above already.
   const auto is_set = [&](HeaderId id) {

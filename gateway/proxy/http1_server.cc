@@ -19,7 +19,7 @@ constexpr Duration kLingerTime = seconds(5);
 }  // namespace
 
 Http1Server::Http1Server(ClientConnection& connection)
-    : ExchangeClient(connection), context_(connection.context()), stream_(connection.stream()) {}
+    : ExchangeClient(&connection), context_(connection.context()), stream_(connection.stream()) {}
 
 Http1Server::~Http1Server() = default;
 
@@ -36,7 +36,7 @@ bool Http1Server::CanProcess() const {
 void Http1Server::OnRead(std::string_view bytes) {
   if (state_ == State::kLingering || state_ == State::kClosing) return;
   if (in_tunnel_) return OnTunnelBytes(bytes);
-  connection_.MarkBusy();
+  connection_->MarkBusy();
   if (decoder_ == nullptr) decoder_ = context_.TakeDecoder();
   if (leftover_.empty()) {
     leftover_.Append(Process(bytes));
@@ -230,6 +230,8 @@ void Http1Server::OnTunnelBytes(std::string_view bytes) {
 }
 
 void Http1Server::PauseRequestBody() {
+  // There is none, and only reading tells that the client has gone.
+  if (!in_tunnel_ && !decoder_->request().body.has_body()) return;
   if (!std::exchange(body_paused_, true)) pace_.Pause(context_.loop.now());
   if (request_done_ && !in_tunnel_) return;
   stream_.PauseReading();
@@ -255,7 +257,7 @@ void Http1Server::OnEof() {
   if (state_ == State::kServing && in_tunnel_) return exchange_->OnRequestEnd(HeaderList());
   // A client may half-close after its last request and still read the response (RFC 9112 9.6).
   if (state_ == State::kServing && request_done_) return;
-  if (state_ == State::kServing) return connection_.Close(ErrorCode::kClientClosed);
+  if (state_ == State::kServing) return connection_->Close(ErrorCode::kClientClosed);
   CloseGracefully();
 }
 
@@ -288,7 +290,7 @@ void Http1Server::Linger() {
 // Everything was read: close as soon as the client has taken what was sent.
 void Http1Server::CloseGracefully() {
   state_ = State::kClosing;
-  connection_.MarkBusy();
+  connection_->MarkBusy();
   unsent_at_deadline_ = SIZE_MAX;
   WaitFor(Waiting::kSend, context_.gateway().timeouts.send);
   stream_.CloseAfterFlush();
@@ -296,7 +298,7 @@ void Http1Server::CloseGracefully() {
 
 void Http1Server::WaitFor(Waiting waiting, Duration timeout) {
   waiting_ = waiting;
-  connection_.SetDeadline(timeout);
+  connection_->SetDeadline(timeout);
 }
 
 void Http1Server::UpdateDeadline() {
@@ -309,14 +311,14 @@ void Http1Server::UpdateDeadline() {
       if (!std::exchange(head_begun_, true)) WaitFor(Waiting::kHead, timeouts.header);
       return;
     }
-    connection_.MarkIdle();
+    connection_->MarkIdle();
     if (decoder_ != nullptr) context_.GiveDecoder(std::move(decoder_));
     return WaitFor(Waiting::kIdle,
                    context_.draining ? ClientConnection::kDrainGrace : timeouts.keepalive);
   }
   if (!request_done_ && !body_paused_) return WaitForBody();
   waiting_ = Waiting::kNothing;
-  connection_.CancelDeadline();
+  connection_->CancelDeadline();
 }
 
 void Http1Server::WaitForBody() {
@@ -329,7 +331,7 @@ void Http1Server::WaitForBody() {
 void Http1Server::OnDeadline() {
   switch (waiting_) {
     case Waiting::kHead:
-      if (!in_head()) return connection_.Close(ErrorCode::kHeaderTimeout);
+      if (!in_head()) return connection_->Close(ErrorCode::kHeaderTimeout);
       close_after_response_ = true;
       state_ = State::kServing;
       exchange_ = context_.TakeExchange();
@@ -355,7 +357,7 @@ void Http1Server::OnSendDeadline() {
   const size_t unsent = stream_.unsent();
   const bool progress = unsent < std::exchange(unsent_at_deadline_, unsent);
   if (progress && unsent > 0) return WaitFor(waiting_, context_.gateway().timeouts.send);
-  connection_.Close(ErrorCode::kClientSendTimeout);
+  connection_->Close(ErrorCode::kClientSendTimeout);
 }
 
 void Http1Server::BeginDrain() {

@@ -29,7 +29,7 @@ constexpr Duration kLingerTime = seconds(2);
 }  // namespace
 
 Http2ServerStream::Http2ServerStream(Http2Server& server)
-    : ExchangeClient(server.connection_), server_(server) {}
+    : ExchangeClient(&server.connection_), server_(server) {}
 
 Http2ServerStream::~Http2ServerStream() = default;
 

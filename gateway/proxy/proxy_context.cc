@@ -11,6 +11,7 @@
 #include "gateway/http/http1_codec.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/exchange.h"
+#include "gateway/proxy/own_request.h"
 
 namespace sluice {
 namespace {

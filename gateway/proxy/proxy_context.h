@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "gateway/base/address.h"
@@ -26,6 +27,7 @@ class ClientConnection;
 class EndpointTable;
 class Exchange;
 class Http1Decoder;
+class OwnRequest;
 class SharedLimits;
 class UpstreamState;
 
@@ -112,6 +114,8 @@ class ProxyContext {
   IntrusiveList<ClientConnection, IdleTag> idle_clients;  // longest idle first
   IntrusiveList<UpstreamSocket, ActiveTag> upstream_connections;
   std::function<void()> on_connection_closed;
+  std::unordered_map<uint64_t, std::unique_ptr<OwnRequest>> own_requests;  // under way, by number
+  uint64_t own_requests_started = 0;
   bool accepting_paused = false;  // worker_connections is reached
   std::function<void()> on_room;  // a client has become idle although accepting is paused
 

@@ -80,6 +80,7 @@ class ChainRunTest : public testing::Test, public ChainRun::Host, public PluginS
 
   void OnChainResumed(Result result) override { resumed_.push_back(result); }
   void SetTimeLimit(MonoTime at) override { limit_ = at; }
+  std::shared_ptr<SubRequestSender> sender() override { return nullptr; }
   MonoTime now() const override { return MonoTime(seconds(100)); }
   uint64_t Random() override { return 4; }
   uint32_t worker_index() const override { return 0; }

@@ -1,0 +1,159 @@
+#include "plugins/forward_auth.h"
+
+#include <algorithm>
+
+#include "gateway/base/log.h"
+#include "gateway/plugin/registration.h"
+#include "plugins/support/header_fields.h"
+#include "plugins/support/templates.h"
+
+namespace sluice::plugins {
+
+SLUICE_PLUGIN(ForwardAuth);
+
+namespace {
+
+using conf::Declare;
+
+constexpr size_t kMostHeaders = 100;
+constexpr size_t kMostAnswer = 1024 * 1024;
+// Of the body's form, which the service needs when it gets the body.
+constexpr std::string_view kBodyFields[] = {"Content-Type", "Content-Encoding"};
+
+conf::ListOf<conf::TextLike> FieldNames() { return {FieldName(), 0, true, kMostHeaders}; }
+
+}  // namespace
+
+const conf::Fields<ForwardAuth::Config>& ForwardAuth::Fields() {
+  using T = Config;
+  static const conf::Fields<T> kFields = {
+      conf::Required(Declare("uri", &T::uri, ServiceUrlText(), "The service.")),
+      Declare("request_method", &T::request_method,
+              conf::Choice<Ask>{{{"GET", Ask::kGet}, {"POST", Ask::kPost}}},
+              "How it is asked; with POST it gets the request's body."),
+      Declare("request_headers", &T::request_headers, FieldNames(),
+              "Fields of the request that the service gets."),
+      Declare("upstream_headers", &T::upstream_headers, FieldNames(),
+              "Fields of its answer that the upstream gets, in place of the client's."),
+      Declare("client_headers", &T::client_headers, FieldNames(),
+              "Fields of its answer that the client gets when it refuses."),
+      Declare("extra_headers", &T::extra_headers, HeaderFields(),
+              "More fields for the service; values may have $variables."),
+      Declare("timeout", &T::timeout, conf::Integer<int>{1, 60'000},
+              "How long its answer may take in all, in milliseconds."),
+      Declare("ssl_verify", &T::ssl_verify, conf::Boolean{},
+              "Its certificate is verified against the system's authorities."),
+      Declare("keepalive", &T::keepalive, conf::Boolean{}, "Connections are kept for the next."),
+      Declare("keepalive_timeout", &T::keepalive_timeout, conf::Integer<int>{1000, 86'400'000},
+              "How long an idle one is kept, in milliseconds."),
+      Declare("keepalive_pool", &T::keepalive_pool, conf::Integer<int>{1, 100'000},
+              "How many idle ones a worker keeps."),
+      Declare("allow_degradation", &T::allow_degradation, conf::Boolean{},
+              "Requests pass while the service cannot be asked."),
+      Declare("status_on_error", &T::status_on_error, conf::Integer<int>{200, 599},
+              "Status of the reply when the service cannot be asked."),
+      Declare("max_req_body_size", &T::max_req_body_size, conf::Integer<uint64_t>{1, 1'000'000'000},
+              "The largest body with POST, in bytes; more is refused with 413."),
+  };
+  return kFields;
+}
+
+void ForwardAuth::FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink) {
+  const conf::Node* const uri = plugin.node.is_map() ? plugin.node.Find("uri") : nullptr;
+  if (uri == nullptr || !uri->is_string()) return;
+  const auto url = ServiceUrl::Make(uri->text);
+  if (!url.has_value()) return;
+  conf::Diagnostics said_later;
+  Config config;
+  const conf::Place quiet{plugin.node, said_later};
+  if (!conf::ReadFields(quiet, Fields(), config, "_meta")) return;
+  conf::UpstreamConfig upstream = url->Upstream();
+  upstream.tls.verify = config.ssl_verify;
+  upstream.keepalive_size = config.keepalive ? static_cast<uint32_t>(config.keepalive_pool) : 0;
+  upstream.keepalive_idle = milliseconds(config.keepalive_timeout);
+  const conf::Place place{*uri, plugin.diagnostics, &plugin, "uri"};
+  upstream.tls.path = plugin.Path();
+  upstream.tls.position = upstream.position = uri->position;
+  sink.Add(place, std::move(upstream));
+}
+
+std::unique_ptr<const Plugin> ForwardAuth::Make(Config config, const PluginBuild& build) {
+  auto plugin = std::make_unique<ForwardAuth>();
+  auto url = ServiceUrl::Make(config.uri);
+  if (!url.has_value()) return nullptr;  // was said when the field was read
+  plugin->url_ = *std::move(url);
+  plugin->upstream_ = build.UpstreamAt(*build.place.node.Find("uri"));
+  for (const auto& [name, value] : config.extra_headers) {
+    plugin->extra_headers_.emplace_back(name, CompileTemplate(value, build.place, "extra_headers"));
+  }
+  plugin->config_ = std::move(config);
+  return plugin;
+}
+
+SubRequest ForwardAuth::Question(RequestContext& request) const {
+  const RequestView& view = request.view();
+  SubRequest question;
+  question.upstream = upstream_;
+  question.target = url_.target;
+  question.host = url_.authority;
+  question.limit = milliseconds(config_.timeout);
+  question.most_body = kMostAnswer;
+  auto& fields = question.fields;
+  fields.emplace_back("X-Forwarded-Proto", view.scheme);
+  fields.emplace_back("X-Forwarded-Method", view.head->method_text);
+  fields.emplace_back("X-Forwarded-Host", view.host);
+  fields.emplace_back("X-Forwarded-Uri", view.head->target);
+  fields.emplace_back("X-Forwarded-For", view.client_text);
+  for (const auto& [name, value] : extra_headers_) fields.emplace_back(name, request.Expand(value));
+  const auto copy = [&](std::string_view name) {
+    const std::string_view value = request.Header(name);
+    if (value.data() != nullptr) fields.emplace_back(name, value);
+  };
+  for (const std::string& name : config_.request_headers) copy(name);
+  if (config_.request_method == Ask::kPost) {
+    question.method = "POST";
+    question.body = request.body();
+    for (const std::string_view name : kBodyFields) copy(name);
+  }
+  return question;
+}
+
+Verdict ForwardAuth::OnAccess(RequestContext& request) const {
+  SubRequest question = Question(request);
+  const auto sender = request.sender();
+  // The question has its own limit; this one is for whatever goes wrong with it.
+  auto ticket = std::make_shared<Ticket>(request.Suspend(question.limit + seconds(5)));
+  sender->Send(std::move(question), [this, ticket](const Result<SubResponse>& answer) {
+    // The plugin lives as long as the request.
+    if (RequestContext* waiting = ticket->request()) ticket->Resume(Decide(*waiting, answer));
+  });
+  return Verdict::kSuspend;
+}
+
+Verdict ForwardAuth::Decide(RequestContext& request, const Result<SubResponse>& answer) const {
+  if (!answer.has_value()) {
+    const std::string why =
+        "the authorization service " + config_.uri + ": " + answer.error().detail;
+    if (config_.allow_degradation) return request.Fail(why, FailureMode::kOpen);
+    Log(LogLevel::kWarn, "forward-auth could not ask", {{"reason", why}});
+    return request.Reply(config_.status_on_error);
+  }
+  const auto value_of = [&answer](std::string_view name) -> const HeaderField* {
+    return answer->fields.Find(name);
+  };
+  if (answer->status >= 300) {
+    for (const std::string& name : config_.client_headers) {
+      if (const HeaderField* field = value_of(name)) request.SetResponseHeader(name, field->value);
+    }
+    const HeaderField* const type = value_of("Content-Type");
+    return request.Reply(answer->status, request.arena().Copy(answer->body),
+                         type == nullptr ? "text/plain" : request.arena().Copy(type->value));
+  }
+  for (const std::string& name : config_.upstream_headers) {
+    const HeaderField* const field = value_of(name);
+    field == nullptr ? request.RemoveHeader(name) : request.SetHeader(name, field->value);
+  }
+  return Verdict::kContinue;
+}
+
+}  // namespace sluice::plugins
