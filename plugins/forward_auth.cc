@@ -59,22 +59,12 @@ const conf::Fields<ForwardAuth::Config>& ForwardAuth::Fields() {
 }
 
 void ForwardAuth::FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink) {
-  const conf::Node* const uri = plugin.node.is_map() ? plugin.node.Find("uri") : nullptr;
-  if (uri == nullptr || !uri->is_string()) return;
-  const auto url = ServiceUrl::Make(uri->text);
-  if (!url.has_value()) return;
-  conf::Diagnostics said_later;
-  Config config;
-  const conf::Place quiet{plugin.node, said_later};
-  if (!conf::ReadFields(quiet, Fields(), config, "_meta")) return;
-  conf::UpstreamConfig upstream = url->Upstream();
-  upstream.tls.verify = config.ssl_verify;
-  upstream.keepalive_size = config.keepalive ? static_cast<uint32_t>(config.keepalive_pool) : 0;
-  upstream.keepalive_idle = milliseconds(config.keepalive_timeout);
-  const conf::Place place{*uri, plugin.diagnostics, &plugin, "uri"};
-  upstream.tls.path = plugin.Path();
-  upstream.tls.position = upstream.position = uri->position;
-  sink.Add(place, std::move(upstream));
+  AddServiceUpstream<ForwardAuth>(
+      plugin, sink, [](const Config& config, conf::UpstreamConfig& upstream) {
+        upstream.keepalive_size =
+            config.keepalive ? static_cast<uint32_t>(config.keepalive_pool) : 0;
+        upstream.keepalive_idle = milliseconds(config.keepalive_timeout);
+      });
 }
 
 std::unique_ptr<const Plugin> ForwardAuth::Make(Config config, const PluginBuild& build) {

@@ -24,6 +24,11 @@ class PluginServices {
   // requests touch.
   virtual void RunOffLoop(std::function<void()> work, std::function<void()> done) = 0;
 
+  // Calls `action` once on the loop thread, after that time; sooner when the worker ends, which
+  // waits for what is done off the loop and for requests of plugins then.
+  virtual void After(Duration time, std::function<void()> action) = 0;
+  virtual bool is_ending() const = 0;
+
  protected:
   ~PluginServices() = default;
 };

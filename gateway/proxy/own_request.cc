@@ -124,7 +124,11 @@ void OwnRequest::End(Status status) {
   } else {
     done(std::move(status).error());
   }
-  Later(context_, number_, [](OwnRequest& own) { own.context_.own_requests.erase(own.number_); });
+  Later(context_, number_, [](OwnRequest& own) {
+    ProxyContext& context = own.context_;
+    context.own_requests.erase(own.number_);
+    if (context.plugin_services.is_ending()) context.on_connection_closed();
+  });
 }
 
 }  // namespace sluice

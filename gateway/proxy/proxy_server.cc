@@ -74,6 +74,7 @@ struct ProxyServer::Core final : Deadline::Observer {
   std::map<std::string, std::shared_ptr<UpstreamState>> upstreams;
   std::vector<std::unique_ptr<OpenListener>> listeners;
   bool room_is_looked_for = false;
+  bool ended = false;  // by CloseAll: nobody waits any more
   MonoTime last_warning{};
   std::function<void()> on_drained;
 };
@@ -160,7 +161,11 @@ void ProxyServer::Core::OnConnectionClosed() {
     ResumeAccepting();
   }
   if (!on_drained || !context.clients.empty()) return;
-  if (!context.upstream_connections.empty()) return CloseUpstreams();  // each ends here again
+  context.plugin_services.End();
+  // Each of these ends here again.
+  if (context.plugin_services.is_busy()) return;
+  if (!context.own_requests.empty() && !ended) return;
+  if (!context.upstream_connections.empty()) return CloseUpstreams();
   std::exchange(on_drained, nullptr)();
 }
 
@@ -255,6 +260,7 @@ void ProxyServer::Core::CloseUpstreams() {
 
 void ProxyServer::CloseAll() {
   Core& core = *core_;
+  core.ended = true;
   core.listeners.clear();
   core.context.accepting_paused = false;
   core.ForEachClient([](ClientConnection& client) { client.End(ErrorCode::kDraining); });

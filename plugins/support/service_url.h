@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "conf/plugin_upstreams.h"
 #include "conf/resources.h"
 #include "conf/types.h"
 #include "gateway/base/result.h"
@@ -24,6 +26,25 @@ struct ServiceUrl {
   std::string authority;  // for Host: without the usual port
   std::string target;     // path and query
 };
+
+// Tells `sink` of the upstream that the `uri` of a plugin of class P means; the plugin's own fields
+// may change it: adjust(config, upstream). What is wrong is left to be said when P is made.
+template <typename P, typename Adjust>
+void AddServiceUpstream(const conf::Place& plugin, conf::UpstreamSink& sink, Adjust adjust) {
+  const conf::Node* const uri = plugin.node.is_map() ? plugin.node.Find("uri") : nullptr;
+  if (uri == nullptr || !uri->is_string()) return;
+  const auto url = ServiceUrl::Make(uri->text);
+  conf::Diagnostics said_later;
+  typename P::Config config;
+  const conf::Place quiet{plugin.node, said_later};
+  if (!url.has_value() || !conf::ReadFields(quiet, P::Fields(), config, "_meta")) return;
+  conf::UpstreamConfig upstream = url->Upstream();
+  upstream.tls.verify = config.ssl_verify;
+  upstream.tls.path = plugin.Path();
+  upstream.tls.position = upstream.position = uri->position;
+  adjust(config, upstream);
+  sink.Add(conf::Place{*uri, plugin.diagnostics, &plugin, "uri"}, std::move(upstream));
+}
 
 inline bool IsServiceUrl(std::string_view text) { return ServiceUrl::Make(text).has_value(); }
 

@@ -90,6 +90,9 @@ class ChainRunTest : public testing::Test, public ChainRun::Host, public PluginS
     done();
   }
 
+  void After(Duration, std::function<void()> action) override { action(); }
+  bool is_ending() const override { return false; }
+
   std::vector<std::string> log_;
   RequestHead head_;
   RequestView view_;

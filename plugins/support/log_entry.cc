@@ -1,0 +1,107 @@
+#include "plugins/support/log_entry.h"
+
+#include <chrono>
+
+#include "gateway/base/json_writer.h"
+#include "gateway/base/text.h"
+#include "gateway/plugin/consumer.h"
+
+namespace sluice::plugins {
+namespace {
+
+// What they say must not get into logs.
+constexpr std::string_view kSecretFields[] = {"authorization", "proxy-authorization", "cookie",
+                                              "apikey", "x-api-key"};
+
+double Milliseconds(Duration time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
+
+bool IsSecret(std::string_view name) {
+  for (const std::string_view secret : kSecretFields) {
+    if (name == secret) return true;
+  }
+  return false;
+}
+
+void WriteRequest(JsonWriter& json, RequestContext& request, const AccessRecord& record) {
+  const RequestView& view = request.view();
+  const RequestHead& head = *view.head;
+  json.Key("request").BeginObject();
+  json.Member("method", head.method_text).Member("uri", head.target);
+  json.Member("url", std::string(view.scheme) + "://" + std::string(head.authority) +
+                         std::string(head.target));
+  json.Member("querystring", head.query).Member("size", record.bytes_in);
+  json.Key("headers").BeginObject();
+  for (const HeaderField& field : head.fields) {
+    std::string name(field.name);
+    for (char& c : name) c = AsciiLower(c);
+    json.Member(name, IsSecret(name) ? std::string_view("***") : field.value);
+  }
+  json.EndObject().EndObject();
+}
+
+void WriteDefault(JsonWriter& json, RequestContext& request, const AccessRecord& record) {
+  const auto start = WallNow() - record.total;
+  WriteRequest(json, request, record);
+  json.Key("response").BeginObject().Member("status", record.status);
+  json.Member("size", record.bytes_out).EndObject();
+  json.Key("server").BeginObject().Member("version", SLUICE_VERSION).EndObject();
+  json.Member("route_id", record.route_id).Member("client_ip", request.view().client_text);
+  json.Member("upstream", record.node);
+  json.Key("start_time")
+      .Integer(std::chrono::floor<milliseconds>(start.time_since_epoch()).count());
+  json.Key("latency").Number(Milliseconds(record.total));
+  json.Key("upstream_latency").Number(Milliseconds(record.upstream));
+  json.Key("apisix_latency").Number(Milliseconds(record.total - record.upstream));
+  if (const Consumer* consumer = request.consumer()) {
+    json.Key("consumer").BeginObject().Member("username", consumer->username).EndObject();
+  }
+}
+
+}  // namespace
+
+LogEntry LogEntry::Make(const Format& format, const conf::Place& place, std::string_view field) {
+  LogEntry entry;
+  for (const auto& [name, value] : format) {
+    Member member{.name = name, .text = {}, .of_record = nullptr};
+    auto text = TextTemplate::Make(value);
+    if (text.has_value()) {
+      member.text = *std::move(text);
+    } else if (auto of_record = AccessLogFormat::Make(value); of_record.has_value()) {
+      member.of_record = std::make_shared<const AccessLogFormat>(*std::move(of_record));
+    } else {
+      const conf::Node* const node = place.node.Find(field);
+      const conf::Place list{node == nullptr ? place.node : *node, place.diagnostics, &place,
+                             field};
+      list.Fail("\"" + name + "\": " + text.error().detail);
+    }
+    entry.members_.push_back(std::move(member));
+  }
+  return entry;
+}
+
+std::string LogEntry::Line(RequestContext& request, const AccessRecord& record) const {
+  std::string line;
+  JsonWriter json(line);
+  json.BeginObject();
+  if (members_.empty()) WriteDefault(json, request, record);
+  for (const Member& member : members_) {
+    json.Key(member.name);
+    if (member.of_record != nullptr) {
+      std::string text;
+      member.of_record->Append(text, record, WallNow());
+      text.pop_back();  // the end of a line
+      text == "-" ? json.Null() : json.String(text);
+    } else if (member.text.is_constant()) {
+      json.String(member.text.text());
+    } else {
+      const std::string_view text = request.ExpandKnown(member.text);
+      text.data() == nullptr ? json.Null() : json.String(text);
+    }
+  }
+  json.EndObject();
+  return line;
+}
+
+}  // namespace sluice::plugins

@@ -1,0 +1,210 @@
+"""file-logger and http-logger: what they write, and that nothing is lost in silence."""
+# ctest: timeout=180
+
+import json
+import os
+import threading
+
+import pytest
+
+from support.gateway import Gateway, upstream, wait_for
+from support.origin import Origin, serve
+from support.raw import RawClient
+
+
+def config(origin, plugins, **fields):
+    return {"routes": [{"id": "r", "uri": "/*", "upstream": upstream(origin.port),
+                        "plugins": plugins}], **fields}
+
+
+def get(gateway, path="/", headers=()):
+    with RawClient(gateway.port) as client:
+        return client.request("GET", path, headers=headers).status
+
+
+def lines_of(path):
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.fixture
+def origin():
+    with Origin(serve()) as origin:
+        yield origin
+
+
+LOG = "$DIR/requests.log"
+
+
+def test_lines_of_a_file(origin):
+    plugins = {"file-logger": {"path": LOG, "match": [[["arg_skip", "~=", "1"]]]}}
+    with Gateway(config(origin, plugins)) as gateway:
+        assert get(gateway, '/a?b=c&d="\\', [("Authorization", "Basic x"), ("X-A", "y")]) == 200
+        assert get(gateway, "/?skip=1") == 200
+        line, = wait_for(lambda: lines_of(gateway.path("requests.log")), "a line")
+        assert line["request"]["method"] == "GET"
+        assert line["request"]["uri"] == '/a?b=c&d="\\'
+        assert line["request"]["url"] == 'http://test.local/a?b=c&d="\\'
+        assert line["request"]["headers"] == {"host": "test.local", "authorization": "***", "x-a": "y"}
+        assert line["response"]["status"] == 200
+        assert (line["route_id"], line["client_ip"]) == ("r", "127.0.0.1")
+        assert line["upstream"] == f"127.0.0.1:{origin.port}"
+        assert line["latency"] >= line["upstream_latency"] > 0
+
+
+def test_a_format_of_ones_own_and_of_the_metadata(origin):
+    plugins = {"file-logger": {"log_format": {"who": "$remote_addr on $host", "status": "$status",
+                                              "time": "$request_time", "gone": "$http_x",
+                                              "fixed": "v"}}}
+    metadata = [{"id": "file-logger", "path": LOG, "log_format": {"other": "$uri"}}]
+    with Gateway(config(origin, plugins, plugin_metadata=metadata)) as gateway:
+        get(gateway)
+        line, = wait_for(lambda: lines_of(gateway.path("requests.log")), "a line")
+        assert float(line.pop("time")) >= 0
+        assert line == {"who": "127.0.0.1 on test.local", "status": "200", "gone": None, "fixed": "v"}
+    with Gateway(config(origin, {"file-logger": {}}, plugin_metadata=metadata)) as gateway:
+        get(gateway, "/x")
+        assert wait_for(lambda: lines_of(gateway.path("requests.log")), "a line") == [{"other": "/x"}]
+
+
+def test_every_line_of_two_workers_arrives_over_reloads_rotation_and_the_end(origin):
+    plugins = {"file-logger": {"path": LOG, "log_format": {"n": "$arg_n"}}}
+    with Gateway(config(origin, plugins), workers=2) as gateway:
+        path = gateway.path("requests.log")
+
+        def run(start):
+            for number in range(start, start + 100):
+                assert get(gateway, f"/?n={number}") == 200
+
+        threads = [threading.Thread(target=run, args=(start,)) for start in range(0, 400, 100)]
+        for thread in threads:
+            thread.start()
+        for revision in range(3):
+            gateway.reload(config(origin, plugins, upstreams=[
+                {"id": f"u{revision}", "nodes": {"127.0.0.1:1": 1}}]))
+        wait_for(lambda: lines_of(gateway.path("requests.log")), "the first lines")
+        os.rename(path, path + ".1")
+        for thread in threads:
+            thread.join()
+        get(gateway, "/?n=last")
+        gateway.stop()
+        written = [line["n"] for name in (path, path + ".1") for line in lines_of(name)]
+    assert sorted(written) == sorted([str(number) for number in range(400)] + ["last"])
+
+
+def test_a_file_that_cannot_be_written(origin):
+    with Gateway(config(origin, {"file-logger": {"path": "/dev/full"}})) as gateway:
+        assert get(gateway) == 200
+        wait_for(lambda: "log lines are lost" in gateway.log, "the complaint")
+        assert "/dev/full" in gateway.log
+
+
+class Collector:
+    """A service that takes batches; `status` and `held` say how."""
+
+    def __init__(self):
+        self.batches = []
+        self.answers = []
+        self.status = b"200 OK"
+        self.open = threading.Event()
+        self.open.set()
+
+    def __call__(self, connection):
+        while True:
+            request = connection.read_request()
+            assert self.open.wait(60)
+            self.batches.append(request)
+            self.answers.append(self.status)
+            connection.send(b"HTTP/1.1 " + self.status + b"\r\nContent-Length: 0\r\n\r\n")
+
+    def numbers(self):
+        found = []
+        for batch in self.batches:
+            value = json.loads(batch.body)
+            found += [line["n"] for line in (value if isinstance(value, list) else [value])]
+        return sorted(found, key=int)
+
+
+def http_logger(service, **fields):
+    return {"http-logger": {"uri": f"http://127.0.0.1:{service.port}/logs?a=b",
+                            "log_format": {"n": "$arg_n"}, **fields}}
+
+
+def test_batches_of_http(origin):
+    collector = Collector()
+    with Origin(collector) as service, \
+            Gateway(config(origin, http_logger(service, batch_max_size=3, auth_header="Bearer t",
+                                               inactive_timeout=1))) as gateway:
+        for number in range(7):
+            get(gateway, f"/?n={number}")
+        wait_for(lambda: len(collector.numbers()) == 7, "all lines")
+        first, last = collector.batches[0], collector.batches[-1]
+        assert (first.method, first.target) == ("POST", "/logs?a=b")
+        assert first.value("Authorization") == "Bearer t"
+        assert first.value("Content-Type") == "application/json"
+        assert first.body == b'[{"n":"0"},{"n":"1"},{"n":"2"}]'
+        assert last.body == b'{"n":"6"}'
+
+
+def test_lines_below_each_other(origin):
+    collector = Collector()
+    with Origin(collector) as service, \
+            Gateway(config(origin, http_logger(service, batch_max_size=2,
+                                               concat_method="new_line"))) as gateway:
+        for number in range(2):
+            get(gateway, f"/?n={number}")
+        wait_for(lambda: collector.batches, "a batch")
+        assert collector.batches[0].body == b'{"n":"0"}\n{"n":"1"}'
+
+
+def test_a_batch_is_sent_again(origin):
+    collector = Collector()
+    collector.status = b"503 No"
+    with Origin(collector) as service, \
+            Gateway(config(origin, http_logger(service, batch_max_size=1, max_retry_count=100,
+                                               retry_delay=0))) as gateway:
+        get(gateway, "/?n=1")
+        wait_for(lambda: len(collector.batches) >= 3, "repetitions")
+        assert {batch.body for batch in collector.batches} == {b'{"n":"1"}'}
+        collector.status = b"200 OK"
+        wait_for(lambda: b"200 OK" in collector.answers, "the last one")
+        assert "log lines are lost" not in gateway.log
+
+
+def test_what_is_dropped_is_said(origin):
+    collector = Collector()
+    collector.open.clear()
+    metadata = [{"id": "http-logger", "max_pending_entries": 2}]
+    with Origin(collector) as service, \
+            Gateway(config(origin, http_logger(service, batch_max_size=1, timeout=60),
+                           plugin_metadata=metadata)) as gateway:
+        for number in range(6):
+            assert get(gateway, f"/?n={number}") == 200
+        wait_for(lambda: "log lines are lost" in gateway.log, "the complaint")
+        assert 'logger="route/r http logger"' in gateway.log
+        collector.open.set()
+        wait_for(lambda: len(collector.batches) >= 3, "what was kept")
+        assert collector.numbers() == ["0", "1", "2"]
+
+
+def test_a_service_that_is_not_there(origin):
+    class Nobody:
+        port = 1
+    with Gateway(config(origin, http_logger(Nobody, batch_max_size=1))) as gateway:
+        assert get(gateway, "/?n=1") == 200
+        wait_for(lambda: "log lines are lost" in gateway.log, "the complaint")
+
+
+def test_lines_leave_with_the_worker_and_with_old_configurations(origin):
+    collector = Collector()
+    with Origin(collector) as service:
+        plugins = http_logger(service, inactive_timeout=3600, buffer_duration=3600)
+        with Gateway(config(origin, plugins)) as gateway:
+            get(gateway, "/?n=1")
+            gateway.reload(config(origin, plugins, plugin_metadata=[
+                {"id": "http-logger", "max_pending_entries": 9}]))
+            get(gateway, "/?n=2")
+            assert not collector.batches
+        assert collector.numbers() == ["1", "2"]
