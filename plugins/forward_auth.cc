@@ -60,7 +60,8 @@ const conf::Fields<ForwardAuth::Config>& ForwardAuth::Fields() {
 
 void ForwardAuth::FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink) {
   AddServiceUpstream<ForwardAuth>(
-      plugin, sink, [](const Config& config, conf::UpstreamConfig& upstream) {
+      plugin, sink, "uri", [](const Config& config, conf::UpstreamConfig& upstream) {
+        upstream.tls.verify = config.ssl_verify;
         upstream.keepalive_size =
             config.keepalive ? static_cast<uint32_t>(config.keepalive_pool) : 0;
         upstream.keepalive_idle = milliseconds(config.keepalive_timeout);

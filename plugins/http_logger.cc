@@ -99,7 +99,10 @@ const conf::Fields<HttpLogger::Metadata>& HttpLogger::MetadataFields() {
 }
 
 void HttpLogger::FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink) {
-  AddServiceUpstream<HttpLogger>(plugin, sink, [](const Config&, conf::UpstreamConfig&) {});
+  AddServiceUpstream<HttpLogger>(plugin, sink, "uri",
+                                 [](const Config& config, conf::UpstreamConfig& upstream) {
+                                   upstream.tls.verify = config.ssl_verify;
+                                 });
 }
 
 std::unique_ptr<const Plugin> HttpLogger::Make(Config config, const PluginBuild& build) {

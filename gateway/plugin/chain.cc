@@ -179,8 +179,9 @@ Chain MakeChain(std::span<const ChainPlugin> global, std::span<const ChainPlugin
   AddResponsePhases(chain, steps);
   for (const auto& plugins : {global, own}) {
     for (const ChainPlugin& plugin : plugins) {
-      chain.request_body_limit =
-          std::max(chain.request_body_limit, plugin.instance->plugin->request_body_limit());
+      const Plugin& object = *plugin.instance->plugin;
+      chain.request_body_limit = std::max(chain.request_body_limit, object.request_body_limit());
+      chain.request_body_wish = std::max(chain.request_body_wish, object.request_body_wish());
     }
   }
   return chain;

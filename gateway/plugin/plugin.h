@@ -50,6 +50,9 @@ class Plugin {
   // The request's body is collected before the first hook, up to so many bytes (more: 413). 0: the
   // plugin does not read it.
   virtual uint64_t request_body_limit() const { return 0; }
+  // The same for a plugin that can do without: a body that is longer, or of which nobody knows how
+  // long it is, passes by; request.body() is empty then.
+  virtual uint64_t request_body_wish() const { return 0; }
 };
 
 struct PluginTraits {

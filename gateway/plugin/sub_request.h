@@ -25,6 +25,8 @@ struct SubRequest {
   std::string body;
   Duration limit = seconds(3);     // in all
   size_t most_body = 1024 * 1024;  // of the response; more is a failure
+  // Nobody cares for the response: its body is not read, and a worker that ends does not wait.
+  bool detached = false;
 };
 
 struct SubResponse {

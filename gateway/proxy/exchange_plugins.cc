@@ -94,9 +94,12 @@ void Exchange::BeginPlugins(const Chain& chain) {
   has_plugins_ = true;
   plugins_->Begin(chain, view_, *request_head_, arena_);
   const BodyFraming& body = view_.head->body;
-  const uint64_t limit = chain.request_body_limit;
-  if (limit == 0 || !body.has_body() || request_ended_) return RunPlugins();
-  if (body.kind == BodyFraming::Kind::kLength && body.length > limit) return RefuseBody(limit);
+  if (!body.has_body() || request_ended_) return RunPlugins();
+  const bool known = body.kind == BodyFraming::Kind::kLength;
+  uint64_t limit = chain.request_body_limit;
+  if (limit > 0 && known && body.length > limit) return RefuseBody(limit);
+  if (limit == 0 && known && body.length <= chain.request_body_wish) limit = body.length;
+  if (limit == 0) return RunPlugins();
   state_ = State::kCollecting;
   collect_limit_ = limit;
   if (view_.head->expect_continue) client_->SendContinue();

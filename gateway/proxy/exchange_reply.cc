@@ -29,7 +29,9 @@ void Exchange::AnswerOptions() {
 
 void Exchange::LogRefusal(const Error& error) const {
   // What sheds load must not make as much in the log; a breaker's changes are there.
-  const bool quiet = error.side == ErrorSide::kClient || error.code == ErrorCode::kCircuitOpen ||
+  // Who asked for a request of ours says what came of it.
+  const bool quiet = is_own_ || error.side == ErrorSide::kClient ||
+                     error.code == ErrorCode::kCircuitOpen ||
                      error.code == ErrorCode::kUpstreamOverflow;
   const LogLevel level = quiet ? LogLevel::kDebug : LogLevel::kWarn;
   Log(level, "request refused",

@@ -43,6 +43,7 @@ OwnRequest::~OwnRequest() = default;
 void OwnRequest::Start(ProxyContext& context, std::shared_ptr<const ActiveSnapshot> active,
                        SubRequest request, SubResponseCallback done) {
   const uint64_t number = ++context.own_requests_started;
+  if (!request.detached) ++context.own_requests_awaited;
   context.own_requests.emplace(number, std::unique_ptr<OwnRequest>(new OwnRequest(
                                            context, number, std::move(request), std::move(done))));
   // Later, so that no callback comes from inside Send.
@@ -91,7 +92,7 @@ void OwnRequest::SendResponseHead(const ResponseHead& head, std::string_view /*v
 }
 
 void OwnRequest::SendResponseData(std::string_view bytes) {
-  if (too_large_) return;
+  if (too_large_ || request_.detached) return;
   if (body_.size() + bytes.size() <= request_.most_body) {
     body_.append(bytes);
     return;
@@ -126,6 +127,7 @@ void OwnRequest::End(Status status) {
   }
   Later(context_, number_, [](OwnRequest& own) {
     ProxyContext& context = own.context_;
+    if (!own.request_.detached) --context.own_requests_awaited;
     context.own_requests.erase(own.number_);
     if (context.plugin_services.is_ending()) context.on_connection_closed();
   });

@@ -164,7 +164,7 @@ void ProxyServer::Core::OnConnectionClosed() {
   context.plugin_services.End();
   // Each of these ends here again.
   if (context.plugin_services.is_busy()) return;
-  if (!context.own_requests.empty() && !ended) return;
+  if (context.own_requests_awaited > 0 && !ended) return;
   if (!context.upstream_connections.empty()) return CloseUpstreams();
   std::exchange(on_drained, nullptr)();
 }

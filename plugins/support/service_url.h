@@ -27,11 +27,13 @@ struct ServiceUrl {
   std::string target;     // path and query
 };
 
-// Tells `sink` of the upstream that the `uri` of a plugin of class P means; the plugin's own fields
-// may change it: adjust(config, upstream). What is wrong is left to be said when P is made.
+// Tells `sink` of the upstream that the URL in `field` of a plugin of class P means; the plugin's
+// other fields may change it: adjust(config, upstream). What is wrong is left to be said when P is
+// made.
 template <typename P, typename Adjust>
-void AddServiceUpstream(const conf::Place& plugin, conf::UpstreamSink& sink, Adjust adjust) {
-  const conf::Node* const uri = plugin.node.is_map() ? plugin.node.Find("uri") : nullptr;
+void AddServiceUpstream(const conf::Place& plugin, conf::UpstreamSink& sink, std::string_view field,
+                        Adjust adjust) {
+  const conf::Node* const uri = plugin.node.is_map() ? plugin.node.Find(field) : nullptr;
   if (uri == nullptr || !uri->is_string()) return;
   const auto url = ServiceUrl::Make(uri->text);
   conf::Diagnostics said_later;
@@ -39,11 +41,10 @@ void AddServiceUpstream(const conf::Place& plugin, conf::UpstreamSink& sink, Adj
   const conf::Place quiet{plugin.node, said_later};
   if (!url.has_value() || !conf::ReadFields(quiet, P::Fields(), config, "_meta")) return;
   conf::UpstreamConfig upstream = url->Upstream();
-  upstream.tls.verify = config.ssl_verify;
   upstream.tls.path = plugin.Path();
   upstream.tls.position = upstream.position = uri->position;
   adjust(config, upstream);
-  sink.Add(conf::Place{*uri, plugin.diagnostics, &plugin, "uri"}, std::move(upstream));
+  sink.Add(conf::Place{*uri, plugin.diagnostics, &plugin, field}, std::move(upstream));
 }
 
 inline bool IsServiceUrl(std::string_view text) { return ServiceUrl::Make(text).has_value(); }

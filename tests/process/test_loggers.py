@@ -163,7 +163,7 @@ def test_a_batch_is_sent_again(origin):
     collector = Collector()
     collector.status = b"503 No"
     with Origin(collector) as service, \
-            Gateway(config(origin, http_logger(service, batch_max_size=1, max_retry_count=100,
+            Gateway(config(origin, http_logger(service, batch_max_size=1, max_retry_count=1000,
                                                retry_delay=0))) as gateway:
         get(gateway, "/?n=1")
         wait_for(lambda: len(collector.batches) >= 3, "repetitions")
