@@ -63,7 +63,10 @@ void ForEach(const Place& root, std::string_view name, Read read) {
   for (size_t i = 0; i < list->items.size(); ++i) read(place.Of(i));
 }
 
-// An APISIX id: 1 to 64 of a-z A-Z 0-9 - _ . or an integer from 1.
+// 1 to 64 of a-z A-Z 0-9 - _ .
+bool IsIdText(std::string_view text);
+
+// An APISIX id: such a text or an integer from 1.
 struct Id {
   std::optional<std::string> operator()(const Place& place) const;
 };

@@ -1,4 +1,5 @@
-// plugin_configs, global_rules, consumers, consumer_groups and plugin_metadata in APISIX's fields.
+// plugin_configs, global_rules, consumers with their credentials, consumer_groups and
+// plugin_metadata in APISIX's fields.
 #include "conf/decode_plugins.h"
 
 #include <algorithm>
@@ -30,6 +31,21 @@ bool IsUsername(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
     return IsDigit(c) || c == '_' || c == '-' || (AsciiLower(c) >= 'a' && AsciiLower(c) <= 'z');
   });
+}
+
+// APISIX keeps credentials among the consumers, as "jack/credentials/one".
+constexpr std::string_view kCredentials = "/credentials/";
+
+bool IsCredential(const Place& place) {
+  const Node* const id = place.node.Find("id");
+  return id != nullptr && id->is_string() && id->text.find(kCredentials) != std::string::npos;
+}
+
+bool IsCredentialId(std::string_view text) {
+  const size_t middle = text.find(kCredentials);
+  const std::string_view username = text.substr(0, middle);
+  return !username.empty() && IsUsername(username) &&
+         IsIdText(text.substr(middle + kCredentials.size()));
 }
 
 struct LabelMap {
@@ -73,6 +89,22 @@ const Fields<T>& ConsumerFields() {
   return kFields;
 }
 
+const Fields<T>& CredentialFields() {
+  static const Fields<T> kFields = [] {
+    Fields<T> fields = CommonFields();
+    fields.front() = Required(
+        Bind("id", &T::id,
+             TextLike{"the name of a consumer, \"/credentials/\" and 1 to 64 letters, digits, '-', "
+                      "'_', '.'",
+                      IsCredentialId,
+                      "^[a-zA-Z0-9-_]+/credentials/[a-zA-Z0-9-_.]+$",
+                      {1, 336}}));
+    fields.back().required = false;
+    return fields;
+  }();
+  return kFields;
+}
+
 }  // namespace
 
 std::optional<const Node*> PluginsMap::operator()(const Place& place) const {
@@ -84,7 +116,19 @@ void PluginDecoder::Run(const Place& root) {
   ForEach(root, "plugin_configs", [this](const Place& place) { AddPluginConfig(place); });
   ForEach(root, "consumer_groups", [this](const Place& place) { AddGroup(place); });
   ForEach(root, "global_rules", [this](const Place& place) { AddGlobalRule(place); });
-  ForEach(root, "consumers", [this](const Place& place) { AddConsumer(place); });
+  bool credentials = false;
+  ForEach(root, "consumers", [this, &credentials](const Place& place) {
+    if (IsCredential(place)) {
+      credentials = true;  // its consumer may stand behind it
+    } else {
+      AddConsumer(place);
+    }
+  });
+  if (credentials) {
+    ForEach(root, "consumers", [this](const Place& place) {
+      if (IsCredential(place)) AddCredential(place);
+    });
+  }
   ReadMetadata(root);
 }
 
@@ -135,14 +179,16 @@ void PluginDecoder::AddGlobalRule(const Place& place) {
 void PluginDecoder::AddConsumer(const Place& place) {
   PluginObject object;
   if (!ReadFields(place, ConsumerFields(), object) || object.username.empty()) return;
-  const auto [before, added] = usernames_.emplace(object.username, place.node.position);
+  const auto [before, added] = usernames_.emplace(
+      object.username, KnownConsumer{config_.plugins.consumers.size(), place.node.position});
   if (!added) {
     place.Fail("the username \"" + object.username + "\" is there twice in consumers",
-               "the first is at " + place.diagnostics.Locate(before->second));
+               "the first is at " + place.diagnostics.Locate(before->second.position));
   }
   ConsumerConfig consumer{.username = object.username,
                           .group_id = object.group_id,
                           .labels = std::move(object.labels),
+                          .credentials = {},
                           .position = place.node.position};
   consumer.plugins = Add(place, object.plugins, "consumer/" + object.username);
   if (!object.group_id.empty()) {
@@ -150,6 +196,26 @@ void PluginDecoder::AddConsumer(const Place& place) {
         group_ids_.Resolve(place, object.group_id, object.group_id_position, "group_id");
   }
   config_.plugins.consumers.push_back(std::move(consumer));
+}
+
+void PluginDecoder::AddCredential(const Place& place) {
+  PluginObject object;
+  if (!ReadFields(place, CredentialFields(), object) || object.id.empty()) return;
+  credential_ids_.Add(object.id, 0, place);
+  const size_t middle = object.id.find(kCredentials);
+  const auto owner = usernames_.find(object.id.substr(0, middle));
+  if (owner == usernames_.end()) {
+    place.Fail("there is no consumer with the username \"" + object.id.substr(0, middle) + "\"");
+    return;
+  }
+  if (object.plugins == nullptr) return;
+  if (object.plugins->entries.size() > 1) {
+    place.Fail("expected at most one plugin in a credential, got " +
+               std::to_string(object.plugins->entries.size()));
+    return;
+  }
+  config_.plugins.consumers[owner->second.index].credentials.push_back(
+      {object.id.substr(middle + kCredentials.size()), Add(place, object.plugins, object.id)});
 }
 
 void PluginDecoder::ReadMetadata(const Place& root) {

@@ -18,7 +18,8 @@ class PluginDecoder {
       : config_(config),
         plugin_config_ids_("plugin_configs", diagnostics),
         group_ids_("consumer_groups", diagnostics),
-        rule_ids_("global_rules", diagnostics) {}
+        rule_ids_("global_rules", diagnostics),
+        credential_ids_("consumers", diagnostics) {}
 
   // Called for each configured plugin.
   std::function<void(const Place& plugin, const std::string& owner)> on_plugin;
@@ -37,11 +38,16 @@ class PluginDecoder {
   void AddGroup(const Place& place);
   void AddGlobalRule(const Place& place);
   void AddConsumer(const Place& place);
+  void AddCredential(const Place& place);
   void ReadMetadata(const Place& root);
 
   Config& config_;
-  IdTable plugin_config_ids_, group_ids_, rule_ids_;
-  std::unordered_map<std::string, Position> usernames_;
+  IdTable plugin_config_ids_, group_ids_, rule_ids_, credential_ids_;
+  struct KnownConsumer {
+    size_t index;  // in Config::plugins.consumers
+    Position position;
+  };
+  std::unordered_map<std::string, KnownConsumer> usernames_;
 };
 
 }  // namespace sluice::conf

@@ -11,12 +11,6 @@ bool IsAlnum(char c) {
   return IsDigit(c) || (lower >= 'a' && lower <= 'z');
 }
 
-bool IsIdText(std::string_view text) {
-  if (text.empty() || text.size() > 64) return false;
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return IsAlnum(c) || c == '-' || c == '_' || c == '.'; });
-}
-
 bool IsLabel(std::string_view label) {
   if (label.empty() || label.size() > 63) return false;
   return std::all_of(label.begin(), label.end(),
@@ -24,6 +18,12 @@ bool IsLabel(std::string_view label) {
 }
 
 }  // namespace
+
+bool IsIdText(std::string_view text) {
+  if (text.empty() || text.size() > 64) return false;
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return IsAlnum(c) || c == '-' || c == '_' || c == '.'; });
+}
 
 bool IsHostName(std::string_view text) {
   if (text.empty() || text.size() > 253) return false;

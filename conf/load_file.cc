@@ -193,7 +193,10 @@ void Loader::Merge(Entry section, Node& root) {
 void CheckSections(const Place& root) {
   for (const Entry& entry : root.node.entries) {
     const Place section = root.Of(entry);
-    if (IsNotBuilt(entry.key)) {
+    if (entry.key == "credentials" && entry.value.kind != Node::Kind::kNull) {
+      section.Fail("credentials stand among the consumers, as APISIX has them",
+                   "their ids look like \"jack/credentials/one\"");
+    } else if (IsNotBuilt(entry.key)) {
       if (entry.value.kind != Node::Kind::kNull) RefuseNotBuilt(section);
     } else if (entry.key != "gateway" && !IsBuilt(entry.key)) {
       FailUnknown(root, entry, SectionNames());

@@ -23,12 +23,19 @@ struct GlobalRuleConfig {
   int32_t plugins = -1;
 };
 
+// What a consumer is known by, beside what stands in its own plugins.
+struct CredentialConfig {
+  std::string id;
+  int32_t plugins = -1;  // one, which authenticates
+};
+
 struct ConsumerConfig {
   std::string username;
   std::string group_id;  // empty: none
   std::vector<std::pair<std::string, std::string>> labels;
   int32_t plugins = -1;
   int32_t group_plugins = -1;
+  std::vector<CredentialConfig> credentials;
   Position position;
 };
 

@@ -158,6 +158,7 @@ void Decoder::AddRoute(const Place& place) {
       service_plugins = service.plugins;
     }
   }
+  route.service_id = draft.service_id;
   route.plugin_sets = plugins_.OfRoute(place, draft, service_plugins);
   if (draft.enable_websocket) route.enable_websocket = *draft.enable_websocket;
   if (draft.upstream) {

@@ -202,6 +202,7 @@ struct RouteConfig {
   std::string id;
   std::string name;
   std::string desc;
+  std::string service_id;            // empty: none
   std::vector<std::string> uris;     // uri and uris together
   std::vector<std::string> hosts;    // lower case; own ones, or the service's
   std::vector<std::string> methods;  // empty: any

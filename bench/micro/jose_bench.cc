@@ -52,7 +52,7 @@ void Known(benchmark::State& state) {
   const std::string token = TokenSigner("HS256").Token(kClaims);
   VerifiedTokens tokens(8192);
   const Hash128 keys{1, 2};
-  tokens.Insert(VerifiedTokens::NameOf(token, keys), {.subject = 1, .from = 0, .until = 2});
+  tokens.Insert(VerifiedTokens::NameOf(token, keys), {.proof = 1, .from = 0, .until = 2});
   for (auto _ : state) {
     benchmark::DoNotOptimize(tokens.Find(VerifiedTokens::NameOf(token, keys), 1));
   }

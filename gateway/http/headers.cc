@@ -178,6 +178,10 @@ void HeaderList::RemoveAfter(size_t index, std::string_view name, HeaderId id) {
   });
   if (end == fields_.end()) return;
   fields_.erase(end, fields_.end());
+  FindFirst();
+}
+
+void HeaderList::FindFirst() {
   first_.fill(kAbsent);
   for (size_t i = 0; i < fields_.size(); ++i) {
     auto& first = first_[static_cast<size_t>(fields_[i].id)];

@@ -82,6 +82,10 @@ class HeaderList {
   // In place of all fields of that name.
   void Set(const HeaderField& field);
   void Remove(std::string_view name);  // in any case
+  template <typename Predicate>
+  void RemoveIf(Predicate predicate) {
+    if (std::erase_if(fields_, predicate) != 0) FindFirst();
+  }
 
   size_t size() const { return fields_.size(); }
   bool empty() const { return fields_.empty(); }
@@ -108,6 +112,7 @@ class HeaderList {
   static constexpr uint16_t kAbsent = 0xffff;
   static constexpr size_t kUsualFields = 16;
 
+  void FindFirst();
   void RemoveAfter(size_t index, std::string_view name, HeaderId id);
 
   std::vector<HeaderField> fields_;

@@ -22,6 +22,12 @@ struct RequestView {
   std::string_view peer_text;             // peer_ip as text
   const SocketAddress* server = nullptr;  // the local address; null in tests and explain
 
+  // Whose ids APISIX's variables give; empty as long as nobody has said.
+  std::string_view route_id;
+  std::string_view service_id;
+  std::string_view consumer_name;
+  std::string_view consumer_group_id;
+
   int response_status = 0;  // as far as it is known; 0: there is none yet
 
   // Of the client's TLS connection; empty without one.

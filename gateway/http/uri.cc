@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <utility>
 
 #include "gateway/base/text.h"
 #include "gateway/http/characters.h"
@@ -211,6 +211,22 @@ std::string_view FindQueryArgument(std::string_view query, std::string_view name
     }
   }
   return {};
+}
+
+std::string ReplaceQueryArguments(std::string_view query, std::string_view name,
+                                  std::optional<std::string_view> value) {
+  std::string out;
+  bool first = true;
+  for (size_t at = 0; at <= query.size();) {
+    const std::string_view pair = query.substr(at, query.find('&', at) - at);
+    at += pair.size() + 1;
+    const bool named = FindQueryArgument(pair, name).data() != nullptr;
+    if (named && !value) continue;
+    if (!std::exchange(first, false)) out += '&';
+    out.append(named ? pair.substr(0, std::min(pair.find('='), pair.size())) : pair);
+    if (named) out.append("=").append(*value);
+  }
+  return out;
 }
 
 std::string_view FindCookie(std::string_view cookies, std::string_view name) {

@@ -2,6 +2,7 @@
 // forwarded. Ambiguous paths are refused, not repaired.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,11 @@ std::string DecodeQueryComponent(std::string_view text);
 // The value of the first parameter `name` (decoded, case-sensitive) in a query string, still
 // encoded; empty for "?name"; null view data() when absent.
 std::string_view FindQueryArgument(std::string_view query, std::string_view name);
+
+// The query with this value, as it stands, in place of that of each parameter `name` (decoded,
+// case-sensitive), or without them.
+std::string ReplaceQueryArguments(std::string_view query, std::string_view name,
+                                  std::optional<std::string_view> value);
 
 // The value of cookie `name` (case-sensitive) in a Cookie field; null view data() when absent.
 std::string_view FindCookie(std::string_view cookies, std::string_view name);

@@ -18,6 +18,10 @@ constexpr std::string_view kCookie = "cookie_";
 // A view that is not "absent" even when it is empty.
 std::string_view Present(std::string_view value) { return value.data() == nullptr ? "" : value; }
 
+std::string_view NullIfEmpty(std::string_view value) {
+  return value.empty() ? std::string_view() : value;
+}
+
 std::string_view FindArgument(std::string_view query, std::string_view name, std::string& scratch) {
   const std::string_view value = FindQueryArgument(query, name);
   if (value.find_first_of("%+") == std::string_view::npos) return value;
@@ -100,6 +104,24 @@ std::string_view RequestLine(const RequestHead& head, std::string& scratch) {
   return scratch;
 }
 
+std::string_view ServerAddress(const RequestView& request, std::string& scratch) {
+  if (request.server == nullptr) return {};
+  scratch = request.server->is_unix() ? std::string(request.server->path())
+                                      : request.server->ip().ToString();
+  return scratch;
+}
+
+std::string_view ServerPort(const RequestView& request, std::string& scratch) {
+  const bool has = request.server != nullptr && !request.server->is_unix();
+  return has ? PortText(request.server->port(), scratch) : std::string_view();
+}
+
+std::string_view StatusDigits(const RequestView& request, std::string& scratch) {
+  if (request.response_status == 0) return {};
+  scratch = std::to_string(request.response_status);
+  return scratch;
+}
+
 bool IsNameChar(char c) {
   return IsDigit(c) || c == '_' || (AsciiLower(c) >= 'a' && AsciiLower(c) <= 'z');
 }
@@ -161,6 +183,10 @@ Result<Variable> Variable::Make(std::string_view name) {
       {"content_length", Kind::kContentLength},
       {"request", Kind::kRequest},
       {"status", Kind::kStatus},
+      {"route_id", Kind::kRouteId},
+      {"service_id", Kind::kServiceId},
+      {"consumer_name", Kind::kConsumerName},
+      {"consumer_group_id", Kind::kConsumerGroupId},
       {"https", Kind::kHttps},
       {"ssl_protocol", Kind::kSslProtocol},
       {"ssl_cipher", Kind::kSslCipher},
@@ -173,7 +199,6 @@ Result<Variable> Variable::Make(std::string_view name) {
       {kHttp, Kind::kHeader},
       {kCookie, Kind::kCookie},
   };
-
   Variable variable;
   variable.name_ = name;
   for (const auto& [known, kind] : kNames) {
@@ -234,9 +259,9 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
     case Kind::kIsArgs:
       return head.query.empty() ? "" : "?";
     case Kind::kHost:
-      return request.host.empty() ? std::string_view() : request.host;
+      return NullIfEmpty(request.host);
     case Kind::kHttpHost:
-      return head.authority.empty() ? std::string_view() : head.authority;
+      return NullIfEmpty(head.authority);
     case Kind::kScheme:
       return Present(request.scheme);
     case Kind::kRequestMethod:
@@ -248,14 +273,9 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
     case Kind::kRealIpRemoteAddr:
       return AddressText(request.peer_ip, request.peer_text, scratch);
     case Kind::kServerAddr:
-      if (request.server == nullptr) return {};
-      scratch = request.server->is_unix() ? std::string(request.server->path())
-                                          : request.server->ip().ToString();
-      return scratch;
+      return ServerAddress(request, scratch);
     case Kind::kServerPort:
-      return request.server == nullptr || request.server->is_unix()
-                 ? std::string_view()
-                 : PortText(request.server->port(), scratch);
+      return ServerPort(request, scratch);
     case Kind::kServerProtocol:
       return Protocol(head.version);
     case Kind::kContentType:
@@ -265,9 +285,15 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
     case Kind::kRequest:
       return RequestLine(head, scratch);
     case Kind::kStatus:
-      if (request.response_status == 0) return {};
-      scratch = std::to_string(request.response_status);
-      return scratch;
+      return StatusDigits(request, scratch);
+    case Kind::kRouteId:
+      return NullIfEmpty(request.route_id);
+    case Kind::kServiceId:
+      return NullIfEmpty(request.service_id);
+    case Kind::kConsumerName:
+      return NullIfEmpty(request.consumer_name);
+    case Kind::kConsumerGroupId:
+      return NullIfEmpty(request.consumer_group_id);
     default:
       return TlsValue(request);
   }

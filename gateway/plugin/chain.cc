@@ -182,6 +182,7 @@ Chain MakeChain(std::span<const ChainPlugin> global, std::span<const ChainPlugin
       const Plugin& object = *plugin.instance->plugin;
       chain.request_body_limit = std::max(chain.request_body_limit, object.request_body_limit());
       chain.request_body_wish = std::max(chain.request_body_wish, object.request_body_wish());
+      chain.authenticates = chain.authenticates || plugin.instance->kind->traits.authenticates;
     }
   }
   return chain;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/base/log.h"
+#include "gateway/http/uri.h"
 #include "gateway/plugin/consumer.h"
 
 namespace sluice {
@@ -18,6 +19,7 @@ void ChainRun::Begin(const Chain& chain, const Parts& parts) {
   request_.arena_ = &parts.arena;
   request_.services_ = &parts.services;
   request_.route_id_ = chain.route_id;
+  if (chain.authenticates) RemoveIdentityFields(parts.head.fields);
 }
 
 void ChainRun::End() {
@@ -34,6 +36,7 @@ void ChainRun::End() {
   request_.rewrite_ = {};
   request_.upstream_ = -1;
   request_.response_changes_.clear();
+  request_.secret_arguments_.clear();
   chain_ = {};
   response_ = nullptr;
   current_ = nullptr;
@@ -257,6 +260,18 @@ void ChainRun::RunBodyFilter(BodyPiece& piece) {
     current_ = step.instance;
     step.instance->plugin->OnBodyFilter(request_, piece);
     CountTime(step);
+  }
+}
+
+void ChainRun::HideSecrets() {
+  RequestHead& head = *request_.head_;
+  for (const std::string_view name : request_.secret_arguments_) {
+    if (head.query.empty()) return;
+    const std::string query = ReplaceQueryArguments(head.query, name, "***");
+    std::string target(head.target.substr(0, head.target.find('?') + 1));
+    target += query;
+    head.target = request_.arena_->Copy(target);
+    head.query = head.target.substr(head.target.size() - query.size());
   }
 }
 

@@ -69,6 +69,8 @@ class ChainRun final : public Suspendable {
   Result RunHeaderFilter(ResponseContext& response);
   void RunBeforeProxy(std::string_view node);
   void RunBodyFilter(BodyPiece& piece);
+  // Once the request is over, before anybody logs it: takes out what plugins have called secret.
+  void HideSecrets();
   void RunLog(const AccessRecord& record);
   void OnTimeLimit();
   // What the request waits for is not wanted any more.

@@ -21,11 +21,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "conf/declaration.h"
+#include "gateway/base/keyed_hash.h"
 #include "gateway/observe/access_log.h"
 #include "gateway/plugin/request_context.h"
 #include "gateway/plugin/verdict.h"
@@ -71,14 +73,18 @@ struct PluginTraits {
 // own type derived from this adds. Owned by the snapshot.
 struct Credential {
   virtual ~Credential() = default;
-  std::string key;                     // by which a request names it
+  std::string key;                     // by which a request names it; not kept once it is indexed
   const Consumer* consumer = nullptr;  // whose it is
+  std::string id;                      // of APISIX's object; empty: it is the consumer's own
 };
 
-// All credentials for one plugin.
+// All credentials for one plugin, by a hash of their keys: a key may be a secret, and who does not
+// know the key of the hash learns nothing from the time that a look-up takes.
 class CredentialIndex {
  public:
-  virtual const Credential* Find(std::string_view key) const = 0;         // null: there is none
+  static Hash128 HashOf(std::string_view key) { return KeyedHash::OfProcess().Of(key); }
+
+  virtual const Credential* Find(const Hash128& key_hash) const = 0;      // null: there is none
   virtual const Consumer* FindConsumer(std::string_view name) const = 0;  // by username
 
  protected:

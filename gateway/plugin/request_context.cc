@@ -154,8 +154,21 @@ void RequestContext::SetClientAddress(const IpAddress& ip) {
   view_->client_text = arena_->Copy(ip.ToString());
 }
 
-void RequestContext::SetConsumer(const Consumer& consumer) {
-  if (!is_shadowed()) consumer_ = &consumer;
+void RequestContext::SetConsumer(const Consumer& consumer, std::string_view credential_id) {
+  if (is_shadowed()) return;
+  consumer_ = &consumer;
+  view_->consumer_name = consumer.username;
+  view_->consumer_group_id = consumer.group_id;
+  const auto tell = [this](std::string_view name, std::string_view value) {
+    value.empty() ? RemoveHeader(name) : SetHeader(name, value);
+  };
+  tell(kConsumerUsername, consumer.username);
+  tell(kConsumerCustomId, consumer.custom_id);
+  tell(kCredentialIdentifier, credential_id);
+}
+
+void RequestContext::HideArgumentInLogs(std::string_view name) {
+  secret_arguments_.push_back(arena_->Copy(name));
 }
 
 void RequestContext::SetUpstream(int32_t upstream) {

@@ -97,8 +97,11 @@ class RequestContext {
   void SetClientAddress(const IpAddress& ip);
   // Another upstream than the route's: what PluginBuild::UpstreamAt has given.
   void SetUpstream(int32_t upstream);
-  // Who sends this. The consumer's plugins join the chain behind the phase rewrite.
-  void SetConsumer(const Consumer& consumer);
+  // Who sends this, and by which credential object, if any. The consumer's plugins join the chain
+  // behind the phase rewrite; the upstream is told in X-Consumer-Username and others.
+  void SetConsumer(const Consumer& consumer, std::string_view credential_id = {});
+  // The parameter of the query holds a secret: logs show "***". Also in shadow mode.
+  void HideArgumentInLogs(std::string_view name);
   // Of the response, whoever makes it.
   void SetResponseHeader(std::string_view name, std::string_view value);
   void AddResponseHeader(std::string_view name, std::string_view value);
@@ -162,6 +165,7 @@ class RequestContext {
   UpstreamRewrite rewrite_;
   int32_t upstream_ = -1;
   std::vector<HeaderChange> response_changes_;
+  std::vector<std::string_view> secret_arguments_;  // names
   StateNode* states_ = nullptr;
   std::string scratch_;
   std::string expanded_;

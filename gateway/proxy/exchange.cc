@@ -170,6 +170,10 @@ void Exchange::MatchRoute() {
   const Snapshot& snapshot = *active_->snapshot;
   match_ = snapshot.router().Match(view_);
   route_ = match_.route;
+  if (route_ != nullptr) {
+    view_.route_id = route_->id;
+    view_.service_id = route_->service_id;
+  }
   const Chain* const chain = match_ ? snapshot.chain(*route_) : snapshot.plugins().without_route();
   if (chain != nullptr) return BeginPlugins(*chain);
   Call();

@@ -91,6 +91,7 @@ void Exchange::Finish(ErrorCode reason) {
 }
 
 void Exchange::WriteAccessRecord() {
+  if (has_plugins_) plugins_->run.HideSecrets();
   const MonoTime now = MonoNow();
   const Endpoint* endpoint = call_.endpoint();
   const bool answered = upstream_status_ != 0;

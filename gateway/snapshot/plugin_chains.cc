@@ -38,14 +38,19 @@ class PluginChains::Credentials final : public CredentialIndex {
  public:
   explicit Credentials(const PluginChains& chains) : chains_(chains) {}
 
-  // False: that key is somebody's already.
-  bool Add(std::unique_ptr<Credential> credential) {
-    const std::string_view key = credential->key;
-    return by_key_.emplace(key, std::move(credential)).second;
+  // `place`: where it stands.
+  void Add(std::unique_ptr<Credential> credential, const conf::Place& place) {
+    const Hash128 hash = HashOf(credential->key);
+    std::string().swap(credential->key);
+    const auto [at, added] =
+        by_key_.emplace(hash, Known{std::move(credential), place.node.position});
+    if (added) return;
+    place.Fail("another consumer or credential has the same key; each needs its own",
+               "the first is at " + place.diagnostics.Locate(at->second.position));
   }
-  const Credential* Find(std::string_view key) const override {
-    const auto found = by_key_.find(key);
-    return found == by_key_.end() ? nullptr : found->second.get();
+  const Credential* Find(const Hash128& key_hash) const override {
+    const auto found = by_key_.find(key_hash);
+    return found == by_key_.end() ? nullptr : found->second.credential.get();
   }
   const Consumer* FindConsumer(std::string_view name) const override {
     const auto found = chains_.consumers_by_name_.find(name);
@@ -53,8 +58,16 @@ class PluginChains::Credentials final : public CredentialIndex {
   }
 
  private:
+  struct Known {
+    std::unique_ptr<Credential> credential;
+    conf::Position position;
+  };
+  struct LowHalf {
+    size_t operator()(const Hash128& hash) const { return static_cast<size_t>(hash.low); }
+  };
+
   const PluginChains& chains_;
-  std::unordered_map<std::string_view, std::unique_ptr<Credential>> by_key_;
+  std::unordered_map<Hash128, Known, LowHalf> by_key_;
 };
 
 PluginChains::PluginChains() = default;
@@ -81,19 +94,32 @@ void PluginChains::ReadConsumers(const conf::Config& config, conf::Diagnostics& 
     consumer.username = from.username;
     consumer.group_id = from.group_id;
     consumer.labels = from.labels;
+    for (const auto& [name, value] : from.labels) {
+      if (name == "custom_id") consumer.custom_id = value;
+    }
     consumers_by_name_.emplace(consumer.username, &consumer);
-    if (from.plugins < 0) continue;
-    ReadCredentials(config.plugins.sets[static_cast<size_t>(from.plugins)], consumer, diagnostics);
+    const auto set_of = [&config](int32_t index) -> const conf::PluginSetConfig& {
+      return config.plugins.sets[static_cast<size_t>(index)];
+    };
+    if (from.plugins >= 0) ReadCredentials(set_of(from.plugins), consumer, {}, diagnostics);
+    for (const conf::CredentialConfig& credential : from.credentials) {
+      ReadCredentials(set_of(credential.plugins), consumer, credential.id, diagnostics);
+    }
   }
 }
 
+// `id`: of the credential object that has the set; empty: the consumer has it.
 void PluginChains::ReadCredentials(const conf::PluginSetConfig& set, const Consumer& consumer,
-                                   conf::Diagnostics& diagnostics) {
+                                   std::string_view id, conf::Diagnostics& diagnostics) {
   const conf::Place place{*set.node, diagnostics, nullptr, set.path};
   for (const conf::Entry& entry : set.node->entries) {
     const PluginKind* const kind = PluginRegistry::Find(entry.key);
-    if (kind == nullptr || !kind->traits.authenticates) continue;  // ReadPlugins looks at it
+    if (kind == nullptr) continue;  // ReadPlugins says it
     const conf::Place inner = place.Of(entry);
+    if (!kind->traits.authenticates) {
+      if (!id.empty()) inner.Fail("expected a plugin that authenticates in a credential");
+      continue;
+    }
     if (kind->make_credential == nullptr) {
       inner.Fail("expected a plugin that identifies consumers by what is written here");
       continue;
@@ -101,11 +127,10 @@ void PluginChains::ReadCredentials(const conf::PluginSetConfig& set, const Consu
     std::unique_ptr<Credential> credential = kind->make_credential(inner);
     if (credential == nullptr) continue;
     credential->consumer = &consumer;
+    credential->id = id;
     auto& index = credentials_[entry.key];
     if (index == nullptr) index = std::make_unique<Credentials>(*this);
-    if (!index->Add(std::move(credential))) {
-      inner.Fail("another consumer has the same key; each needs its own");
-    }
+    index->Add(std::move(credential), inner);
   }
 }
 
@@ -139,6 +164,9 @@ void PluginChains::ReadSets(const conf::Config& config, conf::Diagnostics& diagn
   std::vector<bool> of_consumers(config.plugins.sets.size());
   for (const conf::ConsumerConfig& consumer : config.plugins.consumers) {
     if (consumer.plugins >= 0) of_consumers[static_cast<size_t>(consumer.plugins)] = true;
+    for (const conf::CredentialConfig& credential : consumer.credentials) {
+      of_consumers[static_cast<size_t>(credential.plugins)] = true;
+    }
   }
   const PluginSources sources{
       .metadata = [&config](std::string_view plugin) { return FindMetadata(config, plugin); },

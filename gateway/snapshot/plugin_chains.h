@@ -48,7 +48,7 @@ class PluginChains {
   PluginChains();
   void ReadConsumers(const conf::Config& config, conf::Diagnostics& diagnostics);
   void ReadCredentials(const conf::PluginSetConfig& set, const Consumer& consumer,
-                       conf::Diagnostics& diagnostics);
+                       std::string_view id, conf::Diagnostics& diagnostics);
   void CheckMetadata(const conf::Config& config, conf::Diagnostics& diagnostics) const;
   void ReadSets(const conf::Config& config, conf::Diagnostics& diagnostics);
   void JoinConsumers(const conf::Config& config);

@@ -251,7 +251,7 @@ bool JwsKey::is_slow() const {
          (state_->pkey && EVP_PKEY_get_bits(state_->pkey.get()) > 4096);
 }
 
-Status JwsKey::Verify(const Jwt& token) const {
+Status JwsKey::CheckForm(const Jwt& token) const {
   const std::string_view name = JwsAlgorithmName(algorithm());
   if (token.algorithm() != name) {
     return NoMatch("expected alg " + std::string(name) + " as its key has, got \"" +
@@ -262,6 +262,11 @@ Status JwsKey::Verify(const Jwt& token) const {
                    " bytes for this key of " + std::string(name) + ", got " +
                    std::to_string(token.signature().size()));
   }
+  return {};
+}
+
+Status JwsKey::Verify(const Jwt& token) const {
+  SLUICE_TRY(CheckForm(token));
   bool matches = false;
   if (const std::unique_lock lock(state_->mutex, std::try_to_lock); lock.owns_lock()) {
     matches = state_->Matches(state_->context, token);
@@ -271,8 +276,8 @@ Status JwsKey::Verify(const Jwt& token) const {
   }
   if (matches) return {};
   ERR_clear_error();
-  return NoMatch("expected a signature by its key of " + std::string(name) +
-                 ", got one that does not match");
+  return NoMatch("expected a signature by its key of " +
+                 std::string(JwsAlgorithmName(algorithm())) + ", got one that does not match");
 }
 
 Result<JwsKey> JwsKey::FromSecret(JwsAlgorithm algorithm, std::string_view secret) {

@@ -40,6 +40,10 @@ class JwsKey {
   // thread, unless the token is among those verified.
   bool is_slow() const;
 
+  // The part of Verify that costs nothing: is it a token of this algorithm, with a signature as
+  // long as this key's are?
+  Status CheckForm(const Jwt& token) const;
+
   // Is the token signed by this key? Compares in constant time where there is something to guess.
   Status Verify(const Jwt& token) const;
 

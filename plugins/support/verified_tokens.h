@@ -18,12 +18,13 @@ class VerifiedTokens {
  public:
   // What is remembered of a token.
   struct Entry {
-    uint64_t subject = 0;  // the caller's: whose token it is
-    int64_t from = 0;      // seconds since 1970; from <= now < until (ValidTime)
+    Hash128 subject{};   // the caller's: whose token it is
+    uint64_t proof = 0;  // the caller's: what it was verified by, if that may change
+    int64_t from = 0;    // seconds since 1970; from <= now < until (ValidTime)
     int64_t until = 0;
   };
 
-  explicit VerifiedTokens(size_t capacity);  // entries of 40 bytes; rounded up to a power of two
+  explicit VerifiedTokens(size_t capacity);  // entries of 56 bytes; rounded up to a power of two
 
   // What the token is called here. `keys` stands for everything that the verdict hung on: the
   // identity of the key, or a hash of all keys and rules that could have been chosen, so that a

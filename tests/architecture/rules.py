@@ -41,6 +41,7 @@ THIRD_PARTY = [
     # name, pattern of the header, {folder: where}
     ("libuv", r"uv\.h", {"gateway/net": CC}),
     ("c-ares", r"ares\w*\.h", {"gateway/net": CC}),
+    ("libcrypt", r"crypt\.h", {"plugins/support": ONE_CC}),
     ("OpenSSL", r"openssl/.*", {"gateway/net": CC, "plugins": CC, "plugins/support": CC}),
     ("llhttp", r"llhttp\.h", {"gateway/http": ONE_CC}),
     ("nghttp2", r"nghttp2/.*", {"gateway/http": CC}),

@@ -15,7 +15,7 @@
 `steps:` is a list of {request, response, upstream} where one request is not enough. What a case does
 not name is not compared; null means: must not be there. A list of values: that often, in that order.
 Every case has a gateway's route and an origin of its own, by its Host; cases run over HTTP/1.1, or
-also over HTTP/2 with `http2: true`.
+also over HTTP/2 with `http2: true`. Tokens: !jwt, !bearer, !public_key, !jwks, see tokens.py.
 """
 
 import glob
@@ -29,6 +29,7 @@ from .gateway import TOP, upstream
 from .http2 import Http2Client, request as http2_request
 from .origin import Origin
 from .raw import RawClient
+from .tokens import CaseLoader
 
 CASES = os.path.join(TOP, "tests/plugins/cases")
 
@@ -40,7 +41,7 @@ def files():
 
 def load(name):
     with open(os.path.join(CASES, name)) as file:
-        cases = yaml.safe_load(file)["cases"]
+        cases = yaml.load(file, Loader=CaseLoader)["cases"]
     names = [case["name"] for case in cases]
     assert len(set(names)) == len(names), f"{name}: two cases have one name"
     for index, case in enumerate(cases):

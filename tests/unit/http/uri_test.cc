@@ -190,6 +190,17 @@ TEST(UriTest, FindsQueryArguments) {
   EXPECT_EQ(FindQueryArgument("ab=1", "a").data(), nullptr);
 }
 
+TEST(UriTest, ReplacesQueryArguments) {
+  constexpr std::string_view kQuery = "a=1&b=&c&a=2&=x&&%61=e%20&a&x=a";
+  EXPECT_EQ(ReplaceQueryArguments(kQuery, "a", "***"), "a=***&b=&c&a=***&=x&&%61=***&a=***&x=a");
+  EXPECT_EQ(ReplaceQueryArguments(kQuery, "a", std::nullopt), "b=&c&=x&&x=a");
+  EXPECT_EQ(ReplaceQueryArguments(kQuery, "z", std::nullopt), kQuery);
+  EXPECT_EQ(ReplaceQueryArguments("a=1", "a", std::nullopt), "");
+  EXPECT_EQ(ReplaceQueryArguments("", "a", "x"), "");
+  EXPECT_EQ(ReplaceQueryArguments("b=2&a=1", "a", std::nullopt), "b=2");
+  EXPECT_EQ(ReplaceQueryArguments("a=1&b=2", "a", ""), "a=&b=2");
+}
+
 TEST(UriTest, FindsCookies) {
   constexpr std::string_view kCookies = "a=1; b=; c ;d=\"x y\" ;ab=2; a=3";
   EXPECT_EQ(FindCookie(kCookies, "a"), "1");

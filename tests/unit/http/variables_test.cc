@@ -135,6 +135,21 @@ TEST(VariableTest, ReadsAddresses) {
   EXPECT_EQ(Read("server_port", request.view), "9080");
 }
 
+TEST(VariableTest, ReadsIds) {
+  TestRequest request("GET", "h", "/");
+  for (const char* name : {"route_id", "service_id", "consumer_name", "consumer_group_id"}) {
+    EXPECT_EQ(Read(name, request.view), "(absent)") << name;
+  }
+  request.view.route_id = "r";
+  request.view.service_id = "s";
+  request.view.consumer_name = "jack";
+  request.view.consumer_group_id = "g";
+  EXPECT_EQ(Read("route_id", request.view), "r");
+  EXPECT_EQ(Read("service_id", request.view), "s");
+  EXPECT_EQ(Read("consumer_name", request.view), "jack");
+  EXPECT_EQ(Read("consumer_group_id", request.view), "g");
+}
+
 TEST(VariableTest, AnUnknownNameIsAnErrorWithNearNames) {
   TestRequest request("GET", "h", "/");
   EXPECT_THAT(Read("remote_adr", request.view), HasSubstr("did you mean remote_addr?"));

@@ -16,9 +16,9 @@ Hash128 Name(const std::string& token) { return VerifiedTokens::NameOf(token, kK
 TEST(VerifiedTokensTest, KnowsATokenDuringItsTime) {
   VerifiedTokens tokens(64);
   EXPECT_FALSE(tokens.Find(Name("a"), 100).has_value());
-  tokens.Insert(Name("a"), {.subject = 7, .from = 90, .until = 110});
-  EXPECT_EQ(tokens.Find(Name("a"), 90)->subject, 7U);
-  EXPECT_EQ(tokens.Find(Name("a"), 109)->subject, 7U);
+  tokens.Insert(Name("a"), {.subject = {7, 8}, .proof = 9, .from = 90, .until = 110});
+  EXPECT_EQ(tokens.Find(Name("a"), 90)->subject, (Hash128{7, 8}));
+  EXPECT_EQ(tokens.Find(Name("a"), 109)->proof, 9U);
   EXPECT_FALSE(tokens.Find(Name("a"), 89).has_value()) << "the clock was set back";
   EXPECT_FALSE(tokens.Find(Name("b"), 100).has_value());
   EXPECT_FALSE(tokens.Find(Name("a"), 110).has_value());
@@ -27,17 +27,17 @@ TEST(VerifiedTokensTest, KnowsATokenDuringItsTime) {
 
 TEST(VerifiedTokensTest, OtherKeysMakeATokenUnknown) {
   VerifiedTokens tokens(64);
-  tokens.Insert(Name("a"), {.subject = 7, .from = 0, .until = 110});
+  tokens.Insert(Name("a"), {.from = 0, .until = 110});
   EXPECT_FALSE(tokens.Find(VerifiedTokens::NameOf("a", {1, 3}), 100).has_value());
 }
 
 TEST(VerifiedTokensTest, AnEntryIsReplaced) {
   VerifiedTokens tokens(8);
   for (uint64_t i = 0; i < 20; ++i) {
-    tokens.Insert(Name("a"), {.subject = i, .from = 0, .until = 110});
-    EXPECT_EQ(tokens.Find(Name("a"), 100)->subject, i);
+    tokens.Insert(Name("a"), {.proof = i, .from = 0, .until = 110});
+    EXPECT_EQ(tokens.Find(Name("a"), 100)->proof, i);
   }
-  tokens.Insert(Name("b"), {.subject = 0, .from = 0, .until = 110});
+  tokens.Insert(Name("b"), {.from = 0, .until = 110});
   EXPECT_FALSE(tokens.Find(Name("a"), 110).has_value());
   EXPECT_FALSE(tokens.Find(Name("a"), 100).has_value()) << "it was there once only";
 }
@@ -66,8 +66,8 @@ TEST(VerifiedTokensTest, AMillionTokensTakeTheMemoryOfItsCapacity) {
   size_t known = 0;
   for (int i = 0; i < 1'000'000; ++i) {
     const Hash128 name = Name("token" + std::to_string(i));
-    tokens.Insert(name, {.subject = static_cast<uint64_t>(i), .from = 0, .until = 1000});
-    ASSERT_EQ(tokens.Find(name, 1)->subject, static_cast<uint64_t>(i));
+    tokens.Insert(name, {.proof = static_cast<uint64_t>(i), .from = 0, .until = 1000});
+    ASSERT_EQ(tokens.Find(name, 1)->proof, static_cast<uint64_t>(i));
   }
   for (int i = 0; i < 1'000'000; ++i) {
     known += tokens.Find(Name("token" + std::to_string(i)), 1).has_value() ? 1 : 0;

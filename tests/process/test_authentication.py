@@ -1,0 +1,156 @@
+"""Authentication where cases are not enough: reloads, clients that leave, logs, the example."""
+# ctest: timeout=240
+
+import base64
+import crypt
+import warnings
+
+import pytest
+
+from support import tokens
+from support.gateway import Gateway, example, route, wait_for
+from support.http2 import Http2Client, request as http2_request
+from support.raw import RawClient
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    SLOW = crypt.crypt("secret", "$6$rounds=200000$abcdefgh")  # takes a good part of 0.1 s
+
+
+def basic(password, name="rose"):
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def config(origin, plugins, consumers):
+    return {"gateway": {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}],
+                        "access_log": {"path": "$DIR/access.log", "format": "json"}},
+            "routes": [route(origin.port, plugins=plugins)], "consumers": consumers}
+
+
+def slow_passwords(origin):
+    return config(origin, {"basic-auth": {}}, [
+        {"username": "rose", "plugins": {"basic-auth": {"username": "rose", "password_hash": SLOW}}}])
+
+
+def slow_tokens(origin):
+    return config(origin, {"jwt-auth": {}}, [
+        {"username": "rose", "plugins": {"jwt-auth": {
+            "key": "rose", "algorithm": "ES512", "public_key": tokens.public_key("ES512")}}}])
+
+
+def token(number):
+    return "Bearer " + tokens.token("ES512", claims={"key": "rose", "n": number})
+
+
+def get(gateway, authorization, path="/"):
+    with RawClient(gateway.port) as client:
+        return client.request("GET", path, headers=[("Authorization", authorization)])
+
+
+@pytest.mark.parametrize("settings, credentials", [
+    (slow_passwords, lambda number: basic("secret" if number % 2 else f"wrong{number}")),
+    (slow_tokens, token)])
+def test_clients_leave_and_configurations_change_while_a_credential_is_verified(
+        origin, settings, credentials):
+    wanted = settings(origin)
+    empty = config(origin, {"basic-auth": {}}, [])
+    with Gateway(wanted) as gateway:
+        for number in range(12):
+            client = RawClient(gateway.port)
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+                        f"Authorization: {credentials(number)}\r\n\r\nhello")
+            if number % 3 == 0:
+                assert gateway.reload(empty if number % 2 else wanted).returncode == 0
+            client.reset()
+            if number % 3 == 0:
+                assert gateway.reload(wanted).returncode == 0
+        with Http2Client(gateway.port) as client:
+            streams = [client.start(http2_request("GET", "/", "a", [
+                ("authorization", credentials(100 + number))])) for number in range(20)]
+            client.ping()  # they have come
+            for stream in streams[::2]:
+                client.reset(stream)
+            assert gateway.reload(empty).returncode == 0
+            assert gateway.reload(wanted).returncode == 0
+            for stream in streams[1::2]:
+                assert client.finish(stream).status == 200  # odd numbers
+        assert get(gateway, credentials(1)).status == 200
+        assert get(gateway, credentials(1)[:-2]).status == 401
+        gateway.wait_for_access(12 + 20 + 2)
+
+
+def test_what_is_verified_at_once_is_limited(origin):
+    with Gateway(slow_passwords(origin)) as gateway, Http2Client(gateway.port) as client:
+        streams = [client.start(http2_request("GET", "/", "a", [
+            ("authorization", basic(f"guess{number}"))])) for number in range(90)]
+        responses = [client.finish(stream) for stream in streams]
+        assert {response.status for response in responses} == {401, 503}
+        refused = [response for response in responses if response.status == 503]
+        assert len(refused) <= 90 - 64
+        assert ("retry-after", "1") in refused[0].headers
+        assert get(gateway, basic("secret")).status == 200
+    assert len(origin.requests) == 1
+
+
+def test_a_known_token_ends_with_its_consumer(origin):
+    def consumers(secret):
+        return [{"username": "rose", "plugins": {"jwt-auth": {"key": "rose", "secret": secret}}}]
+    good = config(origin, {"jwt-auth": {}}, consumers(tokens.SECRET))
+    bearer = "Bearer " + tokens.token(claims={"key": "rose"})
+    with Gateway(good) as gateway:
+        for _ in range(3):
+            assert get(gateway, bearer).status == 200
+        for worse, message in ((consumers("another"), b"failed to verify jwt"),
+                               ([], b"Invalid user key in JWT token")):
+            assert gateway.reload(config(origin, {"jwt-auth": {}}, worse)).returncode == 0
+            wait_for(lambda: get(gateway, bearer).status == 401, "the new configuration")
+            assert message in get(gateway, bearer).body
+            assert gateway.reload(good).returncode == 0
+            wait_for(lambda: get(gateway, bearer).status == 200, "the old configuration")
+
+
+def test_secrets_in_the_query_are_not_logged(origin):
+    settings = config(origin, {"key-auth": {"query": "k"}},
+                      [{"username": "rose", "plugins": {"key-auth": {"key": "s3cret"}}}])
+    settings["gateway"]["access_log"]["format"] = "$request|$request_uri|$args|$arg_k|$consumer_name"
+    with Gateway(settings) as gateway, RawClient(gateway.port) as client, \
+            Http2Client(gateway.port) as second:
+        assert client.request("GET", "/a?x=1&k=s3cret&y=2").status == 200
+        assert client.request("GET", "/b?k=s3cres&x").status == 401
+        assert second.finish(second.start(http2_request("GET", "/c?%6b=s3cret"))).status == 200
+        assert client.request("GET", "/d?x=k=1").status == 401
+
+        def lines():
+            with open(gateway.path("access.log")) as file:
+                return file.read().splitlines()
+        wait_for(lambda: len(lines()) == 4, "four lines")
+        assert sorted(lines()) == [
+            "GET /a?x=1&k=***&y=2 HTTP/1.1|/a?x=1&k=***&y=2|x=1&k=***&y=2|***|rose",
+            "GET /b?k=***&x HTTP/1.1|/b?k=***&x|k=***&x|***|-",
+            "GET /c?%6b=*** HTTP/2.0|/c?%6b=***|%6b=***|***|rose",
+            "GET /d?x=k=1 HTTP/1.1|/d?x=k=1|x=k=1|-|-"]
+    assert [request.target for request in origin.requests] == ["/a?x=1&k=s3cret&y=2", "/c?%6b=s3cret"]
+
+
+def test_the_example(origin):
+    settings = example("consumers", {1980: origin.port})
+    settings["gateway"] = {}
+    with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+        def ask(path, method="GET", **headers):
+            fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
+            return client.request(method, path, headers=fields)
+
+        assert ask("/orders/1").status == 401
+        assert ask("/orders/1", X_Api_Key="change-me-2").status == 200
+        assert origin.requests[-1].value("X-Credential-Identifier") == "new"
+        assert origin.requests[-1].value("X-Consumer-Custom-ID") == "4711"
+        assert ask("/orders/1", X_Api_Key="change-me-3").value("X-Internal") == "yes"
+        assert ask("/orders/1", "DELETE", X_Api_Key="change-me-3").status == 403
+        assert ask("/office/", Authorization=basic("secret")).status == 200
+        assert ask("/office/", Authorization=basic("guess")).status == 401
+        claims = {"iss": "https://id.partner.test", "aud": "app"}
+        bearer = "Bearer " + tokens.token(claims=claims, secret="change-me-4")
+        assert ask("/app/", Authorization=bearer).status == 200
+        assert origin.requests[-1].value("X-Consumer-Username") == "partner"
+        assert ask("/app/").value("X-Guest") == "yes"
+        assert origin.requests[-1].value("X-Consumer-Username") == "guest"
