@@ -7,6 +7,7 @@
 #include "gateway/plugin/registration.h"
 #include "plugins/support/header_fields.h"
 #include "plugins/support/off_loop.h"
+#include "plugins/support/service_url.h"
 #include "plugins/support/verified_tokens.h"
 
 namespace sluice::plugins {
@@ -16,6 +17,8 @@ SLUICE_PLUGIN(JwtAuth);
 namespace {
 
 constexpr std::string_view kNotVerified = "failed to verify jwt";
+constexpr std::string_view kInvalid = "JWT token invalid";
+constexpr Duration kFetchLimit = seconds(5);
 
 // Of this worker, on its loop thread: tokens outlive a reload, and those of all routes together are
 // bounded. 0.9 MiB.
@@ -61,6 +64,11 @@ ClaimRules RulesOf(const JwtAuth::Config& config) {
   return rules;
 }
 
+Verdict TooMany(RequestContext& request) {
+  request.SetResponseHeader("Retry-After", "1");
+  return request.ReplyMessage(503, "Too many requests wait for keys");
+}
+
 conf::Choice<JwsAlgorithm> Algorithms() {
   conf::Choice<JwsAlgorithm> choice;
   for (int i = 0; i <= static_cast<int>(JwsAlgorithm::kEdDsa); ++i) {
@@ -75,13 +83,38 @@ conf::Choice<JwsAlgorithm> Algorithms() {
 // A consumer, as the plugin sees it. The keys are shared with what a pool thread is verifying,
 // which may take longer than the snapshot lives.
 struct JwtAuth::Issuer : Credential {
-  std::shared_ptr<const JwsKey> one_key;  // null: `keys`
-  std::shared_ptr<const JwkSet> keys;
-  seconds leeway{0};
-  uint64_t proof = 0;  // differs when keys or leeway do
+  struct Remote {
+    std::string name;
+    ServiceUrl url;
+    const conf::Node* node = nullptr;  // where the URL stands
+    Duration refresh{};
+  };
 
-  std::shared_ptr<const JwsKey> KeyFor(const Jwt& token) const {
-    return one_key != nullptr ? one_key : std::shared_ptr<const JwsKey>(keys, keys->Find(token));
+  std::shared_ptr<const JwsKey> one_key;  // one of the three
+  std::shared_ptr<const JwkSet> keys;
+  std::optional<Remote> remote;
+  seconds leeway{0};
+
+  std::shared_ptr<const JwkSet> Keys(MonoTime now) const {
+    return remote ? RemoteKeys::Of(remote->name, now)->keys() : keys;
+  }
+  // Null: it has none for this token.
+  std::shared_ptr<const JwsKey> KeyFor(const Jwt& token, MonoTime now) const {
+    if (one_key != nullptr) return one_key;
+    const std::shared_ptr<const JwkSet> set = Keys(now);
+    return set == nullptr ? nullptr : std::shared_ptr<const JwsKey>(set, set->Find(token));
+  }
+  // What a token was verified by: key and leeway.
+  uint64_t ProofBy(const JwsKey& by) const {
+    return by.identity().low ^ (static_cast<uint64_t>(leeway.count()) << 40);
+  }
+  // Is it still good?
+  bool Knows(uint64_t proof, MonoTime now) const {
+    if (one_key != nullptr) return ProofBy(*one_key) == proof;
+    const std::shared_ptr<const JwkSet> set = Keys(now);
+    return set != nullptr &&
+           std::any_of(set->keys().begin(), set->keys().end(),
+                       [&](const JwkSet::Key& one) { return ProofBy(one.key) == proof; });
   }
 };
 
@@ -134,6 +167,14 @@ const conf::Fields<JwtAuth::CredentialConfig>& JwtAuth::CredentialFields() {
       conf::Declare("jwks", &T::jwks, conf::Text{1, JwkSet::kMaxBytes, true},
                     "In place of one key: a JWK or a set of them (RFC 7517) as JSON, of which the "
                     "token's `kid` names one."),
+      conf::Declare("jwks_uri", &T::jwks_uri, ServiceUrlText(),
+                    "In place of `jwks`: where such a set is published."),
+      conf::Declare(
+          "jwks_refresh", &T::jwks_refresh, conf::Integer<int64_t>{60, 604'800},
+          "After how many seconds it is fetched again. Also when a token names a key that "
+          "is not there; never more than once a minute."),
+      conf::Declare("jwks_ssl_verify", &T::jwks_ssl_verify, conf::Boolean{},
+                    "Its server's certificate is verified against the system's authorities."),
       conf::Declare("exp", &T::exp, conf::Integer<int64_t>{1},
                     "For those who sign tokens: how long they are good, in seconds. Not looked at "
                     "here, a token says it itself."),
@@ -168,13 +209,15 @@ Result<JwsKey> ReadKey(const JwtAuth::CredentialConfig& config) {
   return JwsKey::FromSecret(algorithm, *secret);
 }
 
-Result<JwkSet> ReadKeys(const JwtAuth::CredentialConfig& config) {
-  if (config.secret.empty() && config.public_key.empty() && !config.algorithm) {
-    return JwkSet::Make(config.jwks);
+// Is a set of keys alone, as each of them has its algorithm?
+Status CheckSetAlone(const JwtAuth::CredentialConfig& config) {
+  if (config.secret.empty() && config.public_key.empty() && !config.algorithm &&
+      (config.jwks.empty() || config.jwks_uri.empty())) {
+    return {};
   }
   return GatewayError(ErrorCode::kInvalidConfig,
                       "expected neither \"secret\" nor \"public_key\" nor \"algorithm\" beside "
-                      "\"jwks\", which has them");
+                      "\"jwks\" or \"jwks_uri\", and one of these");
 }
 
 }  // namespace
@@ -185,35 +228,52 @@ std::unique_ptr<Credential> JwtAuth::MakeCredential(const conf::Place& place) {
   if (!conf::ReadFields(place, CredentialFields(), config, "_meta")) return nullptr;
   if (place.diagnostics.total() != before) return nullptr;
   auto issuer = std::make_unique<Issuer>();
-  std::string identities = std::to_string(config.lifetime_grace_period);
-  const auto add = [&identities](const JwsKey& key, std::string_view id) {
-    const Hash128& hash = key.identity();
-    identities.append(" ").append(std::to_string(hash.low)).append(" ");
-    identities.append(std::to_string(hash.high)).append(" ").append(id);
-  };
-  if (config.jwks.empty()) {
+  issuer->leeway = seconds(config.lifetime_grace_period);
+  const bool has_set = !config.jwks.empty() || !config.jwks_uri.empty();
+  if (const Status alone = CheckSetAlone(config); has_set && !alone.has_value()) {
+    return place.Fail(alone.error().detail), nullptr;
+  }
+  if (!config.jwks_uri.empty()) {
+    issuer->remote = {.name = config.jwks_uri + (config.jwks_ssl_verify ? "" : " (unverified)"),
+                      .url = ServiceUrl::Make(config.jwks_uri).value(),
+                      .node = place.node.Find("jwks_uri"),
+                      .refresh = seconds(config.jwks_refresh)};
+  } else if (!config.jwks.empty()) {
+    auto keys = JwkSet::Make(config.jwks);
+    if (!keys.has_value()) return place.Fail(keys.error().detail), nullptr;
+    issuer->keys = std::make_shared<const JwkSet>(*std::move(keys));
+  } else {
     auto key = ReadKey(config);
     if (!key.has_value()) return place.Fail(key.error().detail), nullptr;
-    add(*key, {});
     issuer->one_key = std::make_shared<const JwsKey>(*std::move(key));
-  } else {
-    auto keys = ReadKeys(config);
-    if (!keys.has_value()) return place.Fail(keys.error().detail), nullptr;
-    for (const JwkSet::Key& key : keys->keys()) add(key.key, key.id);
-    issuer->keys = std::make_shared<const JwkSet>(*std::move(keys));
   }
-  issuer->leeway = seconds(config.lifetime_grace_period);
-  issuer->proof = KeyedHash::OfProcess().Of(identities).low;
   issuer->key = std::move(config.key);
   return issuer;
 }
 
-JwtAuth::JwtAuth(Config config, Authentication authentication, const CredentialIndex& issuers)
+void JwtAuth::FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink) {
+  const conf::Node* const uri = plugin.node.is_map() ? plugin.node.Find("jwks_uri") : nullptr;
+  if (uri == nullptr || !uri->is_string()) return;
+  const auto url = ServiceUrl::Make(uri->text);
+  if (!url.has_value()) return;
+  conf::UpstreamConfig upstream = url->Upstream();
+  const conf::Node* const verify = plugin.node.Find("jwks_ssl_verify");
+  upstream.tls.verify =
+      verify == nullptr || verify->kind != conf::Node::Kind::kBool || verify->boolean;
+  upstream.tls.path = plugin.Path();
+  upstream.tls.position = upstream.position = uri->position;
+  const conf::Place place{*uri, plugin.diagnostics, &plugin, "jwks_uri"};
+  sink.Add(place, std::move(upstream));
+}
+
+JwtAuth::JwtAuth(Config config, Authentication authentication, const CredentialIndex& issuers,
+                 const Upstreams* upstreams)
     : config_(std::move(config)),
       places_({.header = config_.header, .query = config_.query, .cookie = config_.cookie},
               CredentialPlaces::Form::kBearer),
       authentication_(std::move(authentication)),
       issuers_(issuers),
+      upstreams_(upstreams),
       rules_(RulesOf(config_)),
       rules_hash_(HashOfRules(config_, rules_)) {}
 
@@ -221,7 +281,7 @@ std::unique_ptr<const Plugin> JwtAuth::Make(Config config, const PluginBuild& bu
   auto authentication = Authentication::Make(config, "Bearer", build);
   if (!authentication) return nullptr;
   return std::make_unique<JwtAuth>(std::move(config), *std::move(authentication),
-                                   *build.credentials);
+                                   *build.credentials, build.upstreams);
 }
 
 // --- requests ------------------------------------------------------------------------------------
@@ -249,69 +309,135 @@ Verdict JwtAuth::OnRewrite(RequestContext& request) const {
   return Check(request, found.value);
 }
 
-const JwtAuth::Issuer* JwtAuth::FindKnown(const Hash128& name) const {
+const JwtAuth::Issuer* JwtAuth::FindKnown(const Hash128& name, MonoTime now) const {
   const auto known = KnownTokens().Find(name, Seconds(WallNow()));
   if (!known) return nullptr;
   const auto* const issuer = static_cast<const Issuer*>(issuers_.Find(known->subject));
-  return issuer != nullptr && issuer->proof == known->proof ? issuer : nullptr;
+  return issuer != nullptr && issuer->Knows(known->proof, now) ? issuer : nullptr;
 }
 
 Verdict JwtAuth::Check(RequestContext& request, std::string_view token) const {
-  if (token.size() > Jwt::kMaxBytes) return Refuse(request, "JWT token invalid", "too long");
-  const Hash128 name = VerifiedTokens::NameOf(token, rules_hash_);
-  if (const Issuer* const issuer = FindKnown(name)) {
+  if (token.size() > Jwt::kMaxBytes) return Refuse(request, kInvalid, "too long");
+  Claimant claimant;
+  claimant.token = VerifiedTokens::NameOf(token, rules_hash_);
+  if (const Issuer* const issuer = FindKnown(claimant.token, request.services().now())) {
     return authentication_.Accept(request, *issuer);
   }
-  return Verify(request, token, name);
+  const Verdict read = Read(request, token, claimant);
+  return claimant.issuer == nullptr ? read : FindKey(request, token, claimant);
 }
 
-Verdict JwtAuth::Verify(RequestContext& request, std::string_view token,
-                        const Hash128& name) const {
+// What the token claims; without an issuer there is a verdict. The token stays in Parser().
+Verdict JwtAuth::Read(RequestContext& request, std::string_view token, Claimant& claimant) const {
   Jwt& jwt = Parser();
   if (const Status parsed = jwt.Parse(token); !parsed.has_value()) {
-    return Refuse(request, "JWT token invalid", parsed.error().detail);
+    return Refuse(request, kInvalid, parsed.error().detail);
   }
   const FlatJson::Value* const key_claim = jwt.claims().Find(config_.key_claim_name);
   if (key_claim == nullptr) return Refuse(request, "missing user key in JWT token", "no claim");
-  const Hash128 subject = CredentialIndex::HashOf(key_claim->text);
+  claimant.subject = CredentialIndex::HashOf(key_claim->text);
   const auto* const issuer = key_claim->kind == FlatJson::Kind::kString
-                                 ? static_cast<const Issuer*>(issuers_.Find(subject))
+                                 ? static_cast<const Issuer*>(issuers_.Find(claimant.subject))
                                  : nullptr;
   if (issuer == nullptr) return Refuse(request, "Invalid user key in JWT token", key_claim->text);
-
   ClaimRules rules = rules_;
   rules.leeway = issuer->leeway;
   const auto valid = CheckClaims(jwt.claims(), rules, WallNow());
   if (!valid.has_value()) return Refuse(request, kNotVerified, valid.error().detail);
-  std::shared_ptr<const JwsKey> key = issuer->KeyFor(jwt);
-  if (key == nullptr) return Refuse(request, kNotVerified, "no key of that kid and alg");
+  claimant.valid = *valid;
+  claimant.issuer = issuer;
+  return Verdict::kContinue;
+}
+
+// --- keys ----------------------------------------------------------------------------------------
+
+Verdict JwtAuth::FindKey(RequestContext& request, std::string_view token,
+                         const Claimant& claimant) const {
+  const Issuer& issuer = *claimant.issuer;
+  if (!issuer.remote) return Verify(request, token, claimant, nullptr);
+  const MonoTime now = request.services().now();
+  RemoteKeys& remote = *RemoteKeys::Of(issuer.remote->name, now);
+  const bool missing = issuer.KeyFor(Parser(), now) == nullptr;
+  if (remote.may_fetch(now) && missing) return WaitForKeys(request, token, claimant);
+  // What it has is good until others have come.
+  if (remote.may_fetch(now) && remote.is_older_than(issuer.remote->refresh, now)) {
+    static_cast<void>(remote.Begin(FetchFor(request, issuer), nullptr));
+  }
+  return Verify(request, token, claimant, nullptr);
+}
+
+RemoteKeys::Fetch JwtAuth::FetchFor(RequestContext& request, const Issuer& issuer) const {
+  SubRequest question;
+  question.upstream = upstreams_->at(issuer.remote->node);
+  question.target = issuer.remote->url.target;
+  question.host = issuer.remote->url.authority;
+  question.fields.emplace_back("Accept", "application/json");
+  question.limit = kFetchLimit;
+  question.most_body = JwkSet::kMaxBytes;
+  return {std::move(question), request.sender(), request.services()};
+}
+
+Verdict JwtAuth::WaitForKeys(RequestContext& request, std::string_view token,
+                             const Claimant& claimant) const {
+  RemoteKeys& remote = *RemoteKeys::Of(claimant.issuer->remote->name, request.services().now());
+  auto ticket = std::make_shared<Ticket>(request.Suspend(kFetchLimit + seconds(25)));
+  // All of this lives as long as the request.
+  const auto go_on = [this, ticket, token, claimant] {
+    RequestContext* const waiting = ticket->request();
+    if (waiting == nullptr) return;
+    Claimant again = claimant;
+    again.issuer = nullptr;
+    Verdict verdict = Read(*waiting, token, again);  // another one is in Parser() by now
+    if (again.issuer != nullptr) verdict = Verify(*waiting, token, again, ticket.get());
+    if (verdict != Verdict::kSuspend) ticket->Resume(verdict);
+  };
+  if (remote.Begin(FetchFor(request, *claimant.issuer), go_on)) return Verdict::kSuspend;
+  ticket->Resume(TooMany(request));
+  return Verdict::kSuspend;
+}
+
+// The token is in Parser().
+Verdict JwtAuth::Verify(RequestContext& request, std::string_view token, const Claimant& claimant,
+                        Ticket* held) const {
+  const Issuer* const issuer = claimant.issuer;
+  const Jwt& jwt = Parser();
+  const MonoTime now = request.services().now();
+  std::shared_ptr<const JwsKey> key = issuer->KeyFor(jwt, now);
+  if (key == nullptr) {
+    if (issuer->remote && issuer->Keys(now) == nullptr)
+      return request.ReplyMessage(503, kNotVerified);
+    return Refuse(request, kNotVerified, "no key of that kid and alg");
+  }
   // What can be said without the key's work, before somebody is given any.
   Status verified = key->CheckForm(jwt);
   if (!verified.has_value()) return Refuse(request, kNotVerified, verified.error().detail);
 
-  const auto remember = [name, entry = VerifiedTokens::Entry{.subject = subject,
-                                                             .proof = issuer->proof,
-                                                             .from = valid->from,
-                                                             .until = valid->until}] {
+  const auto remember = [name = claimant.token,
+                         entry = VerifiedTokens::Entry{.subject = claimant.subject,
+                                                       .proof = issuer->ProofBy(*key),
+                                                       .from = claimant.valid.from,
+                                                       .until = claimant.valid.until}] {
     KnownTokens().Insert(name, entry);
   };
-  const auto decide = [this, issuer](RequestContext& held, const Status& outcome) {
-    return outcome.has_value() ? authentication_.Accept(held, *issuer)
-                               : Refuse(held, kNotVerified, outcome.error().detail);
+  const auto decide = [this, issuer](RequestContext& asked, const Status& outcome) {
+    return outcome.has_value() ? authentication_.Accept(asked, *issuer)
+                               : Refuse(asked, kNotVerified, outcome.error().detail);
   };
   if (!key->is_slow()) {
     verified = key->Verify(jwt);
     if (verified.has_value()) remember();
     return decide(request, verified);
   }
-  return VerifyOffLoop(request, {.verify =
-                                     [key = std::move(key), copy = std::string(token)] {
-                                       Jwt own;
-                                       const Status parsed = own.Parse(copy);
-                                       return parsed.has_value() ? key->Verify(own) : parsed;
-                                     },
-                                 .remember = remember,
-                                 .decide = decide});
+  return VerifyOffLoop(request,
+                       {.verify =
+                            [key = std::move(key), copy = std::string(token)] {
+                              Jwt own;
+                              const Status parsed = own.Parse(copy);
+                              return parsed.has_value() ? key->Verify(own) : parsed;
+                            },
+                        .remember = remember,
+                        .decide = decide},
+                       held);
 }
 
 }  // namespace sluice::plugins

@@ -1,21 +1,25 @@
 // jwt-auth: knows consumers by a signed token (RFC 7519). Which key verifies a token, and with
 // which algorithm, is the consumer's to say, never the token's (RFC 8725, section 3.1). APISIX's
-// fields; ours: `issuers`, `audiences`, `jwks` of a consumer.
+// fields; ours: `issuers`, `audiences`, and of a consumer `jwks`, `jwks_uri`.
 //
-//   token ─ known? ─► accept            of this worker, bounded, by a keyed hash
-//     └ parse ─ claim `key` ─► consumer ─ exp, nbf ... ─ signature, off the loop if slow ─► accept
+//   token ─ known? ─► accept         of this worker, bounded, by a keyed hash
+//     └ claims ─► consumer ─► key    fetched from jwks_uri, if it must be
+//                    └ exp, nbf ...   └ signature, off the loop if slow ─► accept
 #pragma once
 
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "conf/plugin_upstreams.h"
 #include "plugins/support/authentication.h"
 #include "plugins/support/credential_places.h"
 #include "plugins/support/jwk.h"
+#include "plugins/support/remote_keys.h"
 
 namespace sluice::plugins {
 
@@ -52,29 +56,50 @@ hide_credentials: true)yaml",
     bool base64_secret = false;
     std::string public_key;
     std::string jwks;
+    std::string jwks_uri;
+    int64_t jwks_refresh = 3600;
+    bool jwks_ssl_verify = true;
     int64_t exp = 86400;
     int64_t lifetime_grace_period = 0;
   };
   static const conf::Fields<CredentialConfig>& CredentialFields();
   static std::unique_ptr<Credential> MakeCredential(const conf::Place& place);
 
-  JwtAuth(Config config, Authentication authentication, const CredentialIndex& issuers);
+  static void FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink);
+
+  using Upstreams = std::unordered_map<const conf::Node*, int32_t>;
+  JwtAuth(Config config, Authentication authentication, const CredentialIndex& issuers,
+          const Upstreams* upstreams);
 
   Verdict OnRewrite(RequestContext& request) const override;
 
  private:
   struct Issuer;
+  // What an unverified token claims, and may be remembered by when it is.
+  struct Claimant {
+    const Issuer* issuer = nullptr;
+    Hash128 subject;
+    ValidTime valid;
+    Hash128 token;
+  };
 
-  const Issuer* FindKnown(const Hash128& name) const;
+  const Issuer* FindKnown(const Hash128& name, MonoTime now) const;
   Verdict Check(RequestContext& request, std::string_view token) const;
-  Verdict Verify(RequestContext& request, std::string_view token, const Hash128& name) const;
+  Verdict Read(RequestContext& request, std::string_view token, Claimant& claimant) const;
+  Verdict FindKey(RequestContext& request, std::string_view token, const Claimant& claimant) const;
+  Verdict WaitForKeys(RequestContext& request, std::string_view token,
+                      const Claimant& claimant) const;
+  RemoteKeys::Fetch FetchFor(RequestContext& request, const Issuer& issuer) const;
+  Verdict Verify(RequestContext& request, std::string_view token, const Claimant& claimant,
+                 Ticket* held) const;
   Verdict Refuse(RequestContext& request, std::string_view message, std::string_view detail) const;
 
   const Config config_;
   const CredentialPlaces places_;
   const Authentication authentication_;
   const CredentialIndex& issuers_;
-  const ClaimRules rules_;  // but for the leeway, which is the consumer's
+  const Upstreams* const upstreams_;  // the configuration's, which lives as long as this
+  const ClaimRules rules_;            // but for the leeway, which is the consumer's
   const Hash128 rules_hash_;
 };
 

@@ -28,14 +28,15 @@ void Finish(Work& work) {
 
 }  // namespace
 
-Verdict VerifyOffLoop(RequestContext& request, OffLoopVerification verification) {
+Verdict VerifyOffLoop(RequestContext& request, OffLoopVerification verification, Ticket* held) {
   if (under_way == kMostUnderWay) {
     request.SetResponseHeader("Retry-After", "1");
     return request.ReplyMessage(503, "Too many verifications under way");
   }
   ++under_way;
-  auto work =
-      std::make_shared<Work>(Work{std::move(verification), request.Suspend(kLimit), Status()});
+  auto work = std::make_shared<Work>();
+  work->verification = std::move(verification);
+  work->ticket = held == nullptr ? request.Suspend(kLimit) : std::move(*held);
   request.services().RunOffLoop([work] { work->verified = work->verification.verify(); },
                                 [work] { Finish(*work); });
   return Verdict::kSuspend;

@@ -20,7 +20,9 @@ struct OffLoopVerification {
   std::function<Verdict(RequestContext& request, const Status& verified)> decide;
 };
 
-// For `return`. 503 when too much is under way.
-Verdict VerifyOffLoop(RequestContext& request, OffLoopVerification verification);
+// For `return`, or to resume with unless it is kSuspend. 503 when too much is under way. `held`:
+// the ticket of a request that is held already, which is taken; null: it is not.
+Verdict VerifyOffLoop(RequestContext& request, OffLoopVerification verification,
+                      Ticket* held = nullptr);
 
 }  // namespace sluice::plugins

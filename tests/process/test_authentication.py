@@ -3,13 +3,16 @@
 
 import base64
 import crypt
+import json
+import threading
 import warnings
 
 import pytest
 
 from support import tokens
-from support.gateway import Gateway, example, route, wait_for
+from support.gateway import PATIENCE, Gateway, example, route, wait_for
 from support.http2 import Http2Client, request as http2_request
+from support.origin import Origin
 from support.raw import RawClient
 
 with warnings.catch_warnings():
@@ -154,3 +157,96 @@ def test_the_example(origin):
         assert origin.requests[-1].value("X-Consumer-Username") == "partner"
         assert ask("/app/").value("X-Guest") == "yes"
         assert origin.requests[-1].value("X-Consumer-Username") == "guest"
+
+
+class Issuer:
+    """Publishes keys; `gate` holds its answers back while it is cleared."""
+
+    def __init__(self, *algorithms, head=b"HTTP/1.1 200 OK\r\n", body=None):
+        text = json.dumps({"keys": [tokens.jwk(name) for name in algorithms]}).encode()
+        self.head, self.body = head, text if body is None else body
+        self.gate = threading.Event()
+        self.gate.set()
+        self.asked = threading.Event()
+
+    def script(self, connection):
+        while True:
+            connection.read_request()
+            self.asked.set()
+            assert self.gate.wait(PATIENCE)
+            connection.send(self.head + b"Content-Length: %d\r\n\r\n" % len(self.body) + self.body)
+
+
+def with_keys_of(origin, server):
+    return config(origin, {"jwt-auth": {"key_claim_name": "iss"}}, [
+        {"username": "rose", "plugins": {"jwt-auth": {
+            "key": "id", "jwks_uri": f"http://127.0.0.1:{server.port}/keys?all=1"}}}])
+
+
+def of_issuer(algorithm, number=0):
+    return "Bearer " + tokens.token(algorithm, {"kid": algorithm}, {"iss": "id", "n": number})
+
+
+def test_keys_are_fetched_once(origin):
+    issuer = Issuer("RS256", "ES512", "EdDSA")
+    with Origin(issuer.script) as server, Gateway(with_keys_of(origin, server)) as gateway:
+        for number in range(3):
+            for algorithm in ("RS256", "ES512", "EdDSA"):
+                assert get(gateway, of_issuer(algorithm, number)).status == 200
+        assert get(gateway, of_issuer("ES256")).status == 401  # would fetch again in a minute
+        assert gateway.reload(with_keys_of(origin, server)).returncode == 0
+        assert get(gateway, of_issuer("RS256", 9)).status == 200
+        (request,) = server.requests
+        assert (request.method, request.target) == ("GET", "/keys?all=1")
+        assert request.value("Host") == f"127.0.0.1:{server.port}"
+        assert not request.values("Authorization")
+
+
+def test_clients_leave_and_configurations_change_while_keys_are_fetched(origin):
+    issuer = Issuer("RS256", "ES512")
+    issuer.gate.clear()
+    with Origin(issuer.script) as server, Gateway(with_keys_of(origin, server)) as gateway:
+        with Http2Client(gateway.port) as client:
+            streams = [client.start(http2_request("GET", "/", "a", [
+                ("authorization", of_issuer(algorithm, number))]))
+                for number in range(10) for algorithm in ("RS256", "ES512")]
+            client.ping()
+            assert issuer.asked.wait(PATIENCE)
+            for stream in streams[::3]:
+                client.reset(stream)
+            with RawClient(gateway.port) as other:
+                other.send(f"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {of_issuer('ES512', 77)}\r\n\r\n")
+                other.reset()
+            assert gateway.reload(config(origin, {}, [])).returncode == 0
+            issuer.gate.set()
+            for number, stream in enumerate(streams):
+                if number % 3:
+                    assert client.finish(stream).status == 200
+        assert gateway.reload(with_keys_of(origin, server)).returncode == 0
+        assert get(gateway, of_issuer("RS256", 99)).status == 200
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("issuer", [
+    Issuer(head=b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n"),
+    Issuer(head=b"HTTP/1.1 404 Not Found\r\n"),
+    Issuer(body=b"<html>"),
+    Issuer(body=b'{"keys": [{"kty": "oct", "k": "AA"}]}'),
+    Issuer(body=b" " * (300 * 1024))], ids=["redirect", "missing", "html", "secrets", "large"])
+def test_keys_that_cannot_be_fetched(origin, issuer):
+    with Origin(issuer.script) as server, Gateway(with_keys_of(origin, server)) as gateway:
+        for number in range(3):
+            response = get(gateway, of_issuer("RS256", number))
+            assert response.status == 503
+            assert json.loads(response.body) == {"message": "failed to verify jwt"}
+        assert len(server.requests) == 1, "once a minute"
+        assert "could not fetch the keys of an issuer" in gateway.log
+    assert not origin.requests
+
+
+def test_no_issuer_at_all(origin):
+    with Origin(Issuer().script) as server:
+        settings = with_keys_of(origin, server)
+    with Gateway(settings) as gateway:
+        assert get(gateway, of_issuer("RS256")).status == 503
+        assert get(gateway, "Bearer x").status == 401
