@@ -68,10 +68,9 @@ const conf::Fields<BasicAuth::CredentialConfig>& BasicAuth::CredentialFields() {
 }
 
 std::unique_ptr<Credential> BasicAuth::MakeCredential(const conf::Place& place) {
-  CredentialConfig config;
-  const size_t before = place.diagnostics.total();
-  if (!conf::ReadFields(place, CredentialFields(), config, "_meta")) return nullptr;
-  if (place.diagnostics.total() != before) return nullptr;
+  auto read = ReadCredential(place, CredentialFields());
+  if (!read) return nullptr;
+  CredentialConfig& config = *read;
   if (config.username.find(':') != std::string::npos) {
     place.Fail("expected a username without \":\", which ends it (RFC 7617)");
     return nullptr;

@@ -223,10 +223,9 @@ Status CheckSetAlone(const JwtAuth::CredentialConfig& config) {
 }  // namespace
 
 std::unique_ptr<Credential> JwtAuth::MakeCredential(const conf::Place& place) {
-  CredentialConfig config;
-  const size_t before = place.diagnostics.total();
-  if (!conf::ReadFields(place, CredentialFields(), config, "_meta")) return nullptr;
-  if (place.diagnostics.total() != before) return nullptr;
+  auto read = ReadCredential(place, CredentialFields());
+  if (!read) return nullptr;
+  CredentialConfig& config = *read;
   auto issuer = std::make_unique<Issuer>();
   issuer->leeway = seconds(config.lifetime_grace_period);
   const bool has_set = !config.jwks.empty() || !config.jwks_uri.empty();
@@ -296,17 +295,8 @@ Verdict JwtAuth::Refuse(RequestContext& request, std::string_view message,
 }
 
 Verdict JwtAuth::OnRewrite(RequestContext& request) const {
-  const CredentialPlaces::Found found = places_.Find(request);
-  if (authentication_.hides_credentials()) places_.Hide(request);
-  switch (found.outcome) {
-    case CredentialPlaces::Outcome::kNone:
-      return authentication_.Refuse(request, "Missing JWT token in request");
-    case CredentialPlaces::Outcome::kSeveral:
-      return authentication_.Refuse(request, "More than one JWT token in request");
-    case CredentialPlaces::Outcome::kOne:
-      break;
-  }
-  return Check(request, found.value);
+  const auto presented = authentication_.Take(request, places_, "JWT token");
+  return presented.verdict ? *presented.verdict : Check(request, presented.value);
 }
 
 const JwtAuth::Issuer* JwtAuth::FindKnown(const Hash128& name, MonoTime now) const {
@@ -318,35 +308,36 @@ const JwtAuth::Issuer* JwtAuth::FindKnown(const Hash128& name, MonoTime now) con
 
 Verdict JwtAuth::Check(RequestContext& request, std::string_view token) const {
   if (token.size() > Jwt::kMaxBytes) return Refuse(request, kInvalid, "too long");
-  Claimant claimant;
-  claimant.token = VerifiedTokens::NameOf(token, rules_hash_);
-  if (const Issuer* const issuer = FindKnown(claimant.token, request.services().now())) {
+  const Hash128 name = VerifiedTokens::NameOf(token, rules_hash_);
+  if (const Issuer* const issuer = FindKnown(name, request.services().now())) {
     return authentication_.Accept(request, *issuer);
   }
-  const Verdict read = Read(request, token, claimant);
-  return claimant.issuer == nullptr ? read : FindKey(request, token, claimant);
+  const Reading reading = Read(request, token, name);
+  return reading.refusal ? *reading.refusal : FindKey(request, token, reading.claimant);
 }
 
-// What the token claims; without an issuer there is a verdict. The token stays in Parser().
-Verdict JwtAuth::Read(RequestContext& request, std::string_view token, Claimant& claimant) const {
+// The token stays in Parser().
+JwtAuth::Reading JwtAuth::Read(RequestContext& request, std::string_view token,
+                               const Hash128& name) const {
+  const auto refuse = [&](std::string_view message, std::string_view detail) {
+    return Reading{{}, Refuse(request, message, detail)};
+  };
   Jwt& jwt = Parser();
   if (const Status parsed = jwt.Parse(token); !parsed.has_value()) {
-    return Refuse(request, kInvalid, parsed.error().detail);
+    return refuse(kInvalid, parsed.error().detail);
   }
   const FlatJson::Value* const key_claim = jwt.claims().Find(config_.key_claim_name);
-  if (key_claim == nullptr) return Refuse(request, "missing user key in JWT token", "no claim");
-  claimant.subject = CredentialIndex::HashOf(key_claim->text);
+  if (key_claim == nullptr) return refuse("missing user key in JWT token", "no claim");
+  const Hash128 subject = CredentialIndex::HashOf(key_claim->text);
   const auto* const issuer = key_claim->kind == FlatJson::Kind::kString
-                                 ? static_cast<const Issuer*>(issuers_.Find(claimant.subject))
+                                 ? static_cast<const Issuer*>(issuers_.Find(subject))
                                  : nullptr;
-  if (issuer == nullptr) return Refuse(request, "Invalid user key in JWT token", key_claim->text);
+  if (issuer == nullptr) return refuse("Invalid user key in JWT token", key_claim->text);
   ClaimRules rules = rules_;
   rules.leeway = issuer->leeway;
   const auto valid = CheckClaims(jwt.claims(), rules, WallNow());
-  if (!valid.has_value()) return Refuse(request, kNotVerified, valid.error().detail);
-  claimant.valid = *valid;
-  claimant.issuer = issuer;
-  return Verdict::kContinue;
+  if (!valid.has_value()) return refuse(kNotVerified, valid.error().detail);
+  return {{.issuer = issuer, .subject = subject, .valid = *valid, .token = name}, std::nullopt};
 }
 
 // --- keys ----------------------------------------------------------------------------------------
@@ -385,10 +376,10 @@ Verdict JwtAuth::WaitForKeys(RequestContext& request, std::string_view token,
   const auto go_on = [this, ticket, token, claimant] {
     RequestContext* const waiting = ticket->request();
     if (waiting == nullptr) return;
-    Claimant again = claimant;
-    again.issuer = nullptr;
-    Verdict verdict = Read(*waiting, token, again);  // another one is in Parser() by now
-    if (again.issuer != nullptr) verdict = Verify(*waiting, token, again, ticket.get());
+    // Another token is in Parser() by now, and time has passed.
+    const Reading again = Read(*waiting, token, claimant.token);
+    const Verdict verdict =
+        again.refusal ? *again.refusal : Verify(*waiting, token, again.claimant, ticket.get());
     if (verdict != Verdict::kSuspend) ticket->Resume(verdict);
   };
   if (remote.Begin(FetchFor(request, *claimant.issuer), go_on)) return Verdict::kSuspend;

@@ -78,14 +78,18 @@ hide_credentials: true)yaml",
   // What an unverified token claims, and may be remembered by when it is.
   struct Claimant {
     const Issuer* issuer = nullptr;
-    Hash128 subject;
-    ValidTime valid;
-    Hash128 token;
+    Hash128 subject{};
+    ValidTime valid{};
+    Hash128 token{};
+  };
+  struct Reading {
+    Claimant claimant;
+    std::optional<Verdict> refusal;
   };
 
   const Issuer* FindKnown(const Hash128& name, MonoTime now) const;
   Verdict Check(RequestContext& request, std::string_view token) const;
-  Verdict Read(RequestContext& request, std::string_view token, Claimant& claimant) const;
+  Reading Read(RequestContext& request, std::string_view token, const Hash128& name) const;
   Verdict FindKey(RequestContext& request, std::string_view token, const Claimant& claimant) const;
   Verdict WaitForKeys(RequestContext& request, std::string_view token,
                       const Claimant& claimant) const;

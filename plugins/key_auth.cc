@@ -30,12 +30,10 @@ const conf::Fields<KeyAuth::CredentialConfig>& KeyAuth::CredentialFields() {
 }
 
 std::unique_ptr<Credential> KeyAuth::MakeCredential(const conf::Place& place) {
-  CredentialConfig config;
-  if (!conf::ReadFields(place, CredentialFields(), config, "_meta") || config.key.empty()) {
-    return nullptr;
-  }
+  auto config = ReadCredential(place, CredentialFields());
+  if (!config) return nullptr;
   auto credential = std::make_unique<Credential>();
-  credential->key = std::move(config.key);
+  credential->key = std::move(config->key);
   return credential;
 }
 
@@ -49,17 +47,9 @@ std::unique_ptr<const Plugin> KeyAuth::Make(Config config, const PluginBuild& bu
 }
 
 Verdict KeyAuth::OnRewrite(RequestContext& request) const {
-  const CredentialPlaces::Found found = places_.Find(request);
-  if (authentication_.hides_credentials()) places_.Hide(request);
-  switch (found.outcome) {
-    case CredentialPlaces::Outcome::kNone:
-      return authentication_.Refuse(request, "Missing API key in request");
-    case CredentialPlaces::Outcome::kSeveral:
-      return authentication_.Refuse(request, "More than one API key in request");
-    case CredentialPlaces::Outcome::kOne:
-      break;
-  }
-  const Credential* const credential = keys_.Find(CredentialIndex::HashOf(found.value));
+  const auto presented = authentication_.Take(request, places_, "API key");
+  if (presented.verdict) return *presented.verdict;
+  const Credential* const credential = keys_.Find(CredentialIndex::HashOf(presented.value));
   if (credential == nullptr) return authentication_.Refuse(request, "Invalid API key in request");
   return authentication_.Accept(request, *credential);
 }

@@ -24,6 +24,20 @@ std::optional<Authentication> Authentication::Make(const AuthenticationConfig& c
   return std::nullopt;
 }
 
+Authentication::Presented Authentication::Take(RequestContext& request,
+                                               const CredentialPlaces& places,
+                                               std::string_view what) const {
+  using Outcome = CredentialPlaces::Outcome;
+  const CredentialPlaces::Found found = places.Find(request);
+  if (hides_credentials_) {
+    const Status hidden = places.Hide(request);
+    if (!hidden.has_value()) return {{}, request.Fail(hidden.error().detail)};
+  }
+  if (found.outcome == Outcome::kOne) return {found.value, std::nullopt};
+  const std::string_view how = found.outcome == Outcome::kNone ? "Missing " : "More than one ";
+  return {{}, Refuse(request, std::string(how) + std::string(what) + " in request")};
+}
+
 Verdict Authentication::Accept(RequestContext& request, const Credential& credential) const {
   request.SetConsumer(*credential.consumer, credential.id);
   return Verdict::kContinue;

@@ -9,6 +9,7 @@
 #include "conf/declaration.h"
 #include "gateway/plugin/consumer.h"
 #include "gateway/plugin/plugin.h"
+#include "plugins/support/credential_places.h"
 
 namespace sluice::plugins {
 
@@ -37,12 +38,30 @@ void AddAuthenticationFields(conf::Fields<T>& fields) {
       "The realm that WWW-Authenticate names in a refusal."));
 }
 
+// What a consumer or credential says for a plugin; nothing when that is wrong, which is said.
+template <typename T>
+std::optional<T> ReadCredential(const conf::Place& place, const conf::Fields<T>& fields) {
+  T config;
+  const size_t before = place.diagnostics.total();
+  if (!conf::ReadFields(place, fields, config, "_meta")) return std::nullopt;
+  if (place.diagnostics.total() != before) return std::nullopt;
+  return config;
+}
+
 class Authentication {
  public:
   // `scheme` of the challenge: "Basic". Nothing when there is no consumer of that name, which is
   // said.
   static std::optional<Authentication> Make(const AuthenticationConfig& config,
                                             std::string_view scheme, const PluginBuild& build);
+
+  // The one key or token at `places`, which is hidden if it is to be; `what` names it in refusals.
+  struct Presented {
+    std::string_view value;
+    std::optional<Verdict> verdict;  // there is none: this becomes of the request
+  };
+  Presented Take(RequestContext& request, const CredentialPlaces& places,
+                 std::string_view what) const;
 
   Verdict Accept(RequestContext& request, const Credential& credential) const;
   // 401 with a challenge; or it goes on as the anonymous consumer.

@@ -87,10 +87,10 @@ void CredentialPlaces::FindInCookies(RequestContext& request, Found& found) cons
   }
 }
 
-void CredentialPlaces::Hide(RequestContext& request) const {
+Status CredentialPlaces::Hide(RequestContext& request) const {
   if (!names_.header.empty()) HideInHeader(request);
-  if (!names_.query.empty()) HideInQuery(request);
   if (!names_.cookie.empty()) HideInCookies(request);
+  return names_.query.empty() ? Status() : HideInQuery(request);
 }
 
 void CredentialPlaces::HideInHeader(RequestContext& request) const {
@@ -102,17 +102,16 @@ void CredentialPlaces::HideInHeader(RequestContext& request) const {
   }
 }
 
-void CredentialPlaces::HideInQuery(RequestContext& request) const {
+Status CredentialPlaces::HideInQuery(RequestContext& request) const {
   const std::string_view uri = request.upstream_uri();
   const size_t mark = uri.find('?');
-  if (mark == std::string_view::npos) return;
+  if (mark == std::string_view::npos) return {};
   const std::string_view query = uri.substr(mark + 1);
-  if (FindQueryArgument(query, names_.query).data() == nullptr) return;
+  if (FindQueryArgument(query, names_.query).data() == nullptr) return {};
   const std::string rest = ReplaceQueryArguments(query, names_.query, std::nullopt);
   std::string hidden(uri.substr(0, mark));
   if (!rest.empty()) hidden.append("?").append(rest);
-  // It was a URI before, and lost only a part of its query.
-  static_cast<void>(request.SetUpstreamUri(hidden).has_value());
+  return request.SetUpstreamUri(hidden);
 }
 
 void CredentialPlaces::HideInCookies(RequestContext& request) const {

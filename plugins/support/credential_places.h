@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "gateway/base/result.h"
 #include "gateway/plugin/request_context.h"
 
 namespace sluice::plugins {
@@ -32,8 +33,9 @@ class CredentialPlaces {
 
   // Values in the query do not show in logs from then on.
   Found Find(RequestContext& request) const;
-  // Takes all that Find finds out of what the upstream gets; only after Find.
-  void Hide(RequestContext& request) const;
+  // Takes all that Find finds out of what the upstream gets; only after Find. An error: it would
+  // still be there.
+  Status Hide(RequestContext& request) const;
 
  private:
   bool IsOurs(std::string_view& value) const;
@@ -41,7 +43,7 @@ class CredentialPlaces {
   void FindInQuery(RequestContext& request, Found& found) const;
   void FindInCookies(RequestContext& request, Found& found) const;
   void HideInHeader(RequestContext& request) const;
-  void HideInQuery(RequestContext& request) const;
+  Status HideInQuery(RequestContext& request) const;
   void HideInCookies(RequestContext& request) const;
 
   const Names names_;
