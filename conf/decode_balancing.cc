@@ -24,13 +24,16 @@ struct HashOn {
     static const Choice<Source> kSources{{{"vars", Source::kVariable},
                                           {"header", Source::kHeader},
                                           {"cookie", Source::kCookie},
+                                          {"consumer", Source::kVariable},  // consumer_name
                                           {"vars_combinations", Source::kCombination}}};
-    if (!place.node.is_string() || place.node.text != "consumer") return kSources(place);
-    place.Fail("\"consumer\" is not built yet, as there are no consumers",
-               "use hash_on: header with the field that tells users apart");
-    return std::nullopt;
+    return kSources(place);
   }
 };
+
+bool HashesConsumer(const Place& upstream) {
+  const Node* const hash_on = upstream.node.Find("hash_on");
+  return hash_on != nullptr && hash_on->is_string() && hash_on->text == "consumer";
+}
 
 // Nothing that is written may be without effect unnoticed.
 void RefuseHashFields(const Place& place, const UpstreamConfig& upstream) {
@@ -71,6 +74,16 @@ void FinishBalancing(const Place& place, UpstreamConfig& upstream) {
       upstream.balancer == Balancer::kChash || upstream.balancer == Balancer::kMaglev;
   if (!hashes) return RefuseHashFields(place, upstream);
   const Node* key = place.node.Find("key");
+  if (HashesConsumer(place)) {
+    if (key != nullptr) {
+      place.Fail("key has no effect with hash_on: consumer", "the consumer's name is the key");
+    }
+    HashKeyConfig& hash_key = upstream.hash_key.emplace();
+    hash_key.key = "consumer_name";
+    hash_key.path = place.Path() + ".hash_on";
+    hash_key.position = place.node.Find("hash_on")->position;
+    return;
+  }
   if (key == nullptr) {
     return place.Fail("expected the field \"key\" with type " +
                           std::string(NameOf(upstream.balancer)) + ", which is missing",

@@ -135,6 +135,23 @@ def test_secrets_in_the_query_are_not_logged(origin):
     assert [request.target for request in origin.requests] == ["/a?x=1&k=s3cret&y=2", "/c?%6b=s3cret"]
 
 
+def test_requests_of_a_consumer_stay_with_one_node():
+    consumers = [{"username": f"c{number}", "plugins": {"key-auth": {"key": f"k{number}"}}}
+                 for number in range(20)]
+    with Origin() as first, Origin() as second:
+        by_consumer = route(first.port, second.port, plugins={"key-auth": {}},
+                            upstream={"type": "chash", "hash_on": "consumer"})
+        with Gateway({"routes": [by_consumer], "consumers": consumers}) as gateway, \
+                RawClient(gateway.port) as client:
+            for number in 2 * list(range(20)):
+                fields = [("apikey", f"k{number}")]
+                assert client.request("GET", "/", headers=fields).status == 200
+        seen = [{request.value("X-Consumer-Username") for request in node.requests}
+                for node in (first, second)]
+    assert seen[0] and seen[1] and not seen[0] & seen[1]
+    assert len(seen[0] | seen[1]) == 20
+
+
 def test_the_example(origin):
     settings = example("consumers", {1980: origin.port})
     settings["gateway"] = {}
