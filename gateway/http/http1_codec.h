@@ -107,6 +107,7 @@ class Http1Decoder {
     if (left_ == 0) state_ = State::kEndDue;
   }
 
+  Role role() const { return role_; }
   bool between_messages() const;  // no byte of the current message has come yet
   bool in_head() const;           // some bytes have, but the head is not complete
 

@@ -37,7 +37,7 @@ void Http1Server::OnRead(std::string_view bytes) {
   if (state_ == State::kLingering || state_ == State::kClosing) return;
   if (in_tunnel_) return OnTunnelBytes(bytes);
   connection_->MarkBusy();
-  if (decoder_ == nullptr) decoder_ = context_.TakeDecoder();
+  if (decoder_ == nullptr) decoder_ = context_.TakeDecoder(Http1Decoder::Role::kServer);
   if (leftover_.empty()) {
     leftover_.Append(Process(bytes));
   } else {

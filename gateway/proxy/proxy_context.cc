@@ -8,7 +8,6 @@
 
 #include <sys/random.h>
 
-#include "gateway/http/http1_codec.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/exchange.h"
 #include "gateway/proxy/own_request.h"
@@ -57,17 +56,20 @@ void ProxyContext::GiveExchange(std::unique_ptr<Exchange> exchange) {
   if (free_exchanges_.size() < kFreeExchanges) free_exchanges_.push_back(std::move(exchange));
 }
 
-std::unique_ptr<Http1Decoder> ProxyContext::TakeDecoder() {
-  if (free_decoders_.empty()) {
-    return std::make_unique<Http1Decoder>(Http1Decoder::Role::kServer, client_limits);
+std::unique_ptr<Http1Decoder> ProxyContext::TakeDecoder(Http1Decoder::Role role) {
+  auto& free = free_decoders_[static_cast<size_t>(role)];
+  if (free.empty()) {
+    const bool server = role == Http1Decoder::Role::kServer;
+    return std::make_unique<Http1Decoder>(role, server ? client_limits : upstream_limits);
   }
-  auto decoder = std::move(free_decoders_.back());
-  free_decoders_.pop_back();
+  auto decoder = std::move(free.back());
+  free.pop_back();
   return decoder;
 }
 
 void ProxyContext::GiveDecoder(std::unique_ptr<Http1Decoder> decoder) {
-  if (free_decoders_.size() < kFreeDecoders) free_decoders_.push_back(std::move(decoder));
+  auto& free = free_decoders_[static_cast<size_t>(decoder->role())];
+  if (free.size() < kFreeDecoders) free.push_back(std::move(decoder));
 }
 
 const SocketAddress* ProxyContext::FindInterned(const SocketAddress& address) const {

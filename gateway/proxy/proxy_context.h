@@ -1,6 +1,7 @@
 // What all connections of one worker share. Owned by ProxyServer; outlives every connection.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "gateway/base/address.h"
 #include "gateway/base/intrusive_list.h"
 #include "gateway/http/codec.h"
+#include "gateway/http/http1_codec.h"
 #include "gateway/http/http2_codec.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
@@ -26,7 +28,6 @@ namespace sluice {
 class ClientConnection;
 class EndpointTable;
 class Exchange;
-class Http1Decoder;
 class OwnRequest;
 class SharedLimits;
 class UpstreamState;
@@ -75,8 +76,9 @@ class ProxyContext {
   std::unique_ptr<Exchange> TakeExchange();
   void GiveExchange(std::unique_ptr<Exchange> exchange);
 
-  // Decoders too: an idle client connection has none.
-  std::unique_ptr<Http1Decoder> TakeDecoder();
+  // Decoders too: a connection without a message has none. So most messages, which come whole, are
+  // read in the same memory.
+  std::unique_ptr<Http1Decoder> TakeDecoder(Http1Decoder::Role role);
   void GiveDecoder(std::unique_ptr<Http1Decoder> decoder);
 
   // The one copy of a listener's address, for as long as the worker lives.
@@ -124,7 +126,7 @@ class ProxyContext {
   const SocketAddress* FindInterned(const SocketAddress& address) const;
 
   std::vector<std::unique_ptr<Exchange>> free_exchanges_;
-  std::vector<std::unique_ptr<Http1Decoder>> free_decoders_;
+  std::array<std::vector<std::unique_ptr<Http1Decoder>>, 2> free_decoders_;  // by role
   std::vector<std::unique_ptr<const SocketAddress>> addresses_;
   uint64_t id_state_;
   int64_t date_second_ = -1;

@@ -23,9 +23,8 @@ UpstreamConnection::UpstreamConnection(ProxyContext& context,
     : context_(context),
       upstream_(std::move(upstream)),
       endpoint_(std::move(endpoint)),
-      stream_(context.loop, *this),
-      decoder_(Http1Decoder::Role::kClient, context.upstream_limits),
-      deadline_(context.loop.deadlines(), *this) {
+      deadline_(context.loop.deadlines(), *this),
+      stream_(context.loop, *this) {
   context.upstream_connections.PushBack(*this);
 }
 
@@ -102,7 +101,7 @@ void UpstreamConnection::SendHead(const UpstreamRequest& request,
   request_sent_ = response_done_ = keep_alive_ = false;
   sent_before_ = stream_.bytes_sent();
   received_before_ = stream_.bytes_received();
-  decoder_.StartMessage(method_);
+  if (decoder_ != nullptr) decoder_->StartMessage(method_);
   stream_.Send(WriteUpstreamHead(request, context_.loop.scratch()));
   UpdateDeadline();
 }
@@ -138,7 +137,12 @@ void UpstreamConnection::FinishBody(const HeaderList& trailers) {
 
 void UpstreamConnection::OnRead(std::string_view bytes) {
   if (state_ == State::kIdle) return Close();  // nobody asked: never an answer to the next call
-  if (state_ == State::kBusy && call_ != nullptr) ReadResponse(bytes);
+  if (state_ != State::kBusy || call_ == nullptr) return;
+  if (decoder_ == nullptr) {
+    decoder_ = context_.TakeDecoder(Http1Decoder::Role::kClient);
+    decoder_->StartMessage(method_);
+  }
+  ReadResponse(bytes);
 }
 
 void UpstreamConnection::ReadResponse(std::string_view bytes) {
@@ -147,9 +151,10 @@ void UpstreamConnection::ReadResponse(std::string_view bytes) {
       if (!bytes.empty()) call_->OnResponseData(bytes);
       break;
     }
-    const CodecEvent event = decoder_.Next(bytes);
+    const CodecEvent event = decoder_->Next(bytes);
     if (!HandleEvent(event, bytes)) break;
   }
+  if (response_done_) context_.GiveDecoder(std::move(decoder_));
   if (state_ != State::kBusy || call_ == nullptr) return;
   UpdateDeadline();
   TryRelay();
@@ -157,16 +162,17 @@ void UpstreamConnection::ReadResponse(std::string_view bytes) {
 
 // The rest of a large body of known length moves from socket to socket inside the kernel.
 void UpstreamConnection::TryRelay() {
-  const uint64_t left = decoder_.body_left();
-  if (left < kRelayMinimum || response_done_ || in_tunnel_) return;
+  if (response_done_ || in_tunnel_) return;
+  const uint64_t left = decoder_->body_left();
+  if (left < kRelayMinimum) return;
   if (Stream* sink = call_->relay_sink()) stream_.RelayTo(*sink, left);
 }
 
 void UpstreamConnection::OnRelayed(uint64_t count) {
   if (state_ != State::kBusy || call_ == nullptr) return;
-  decoder_.SkipBody(count);
+  decoder_->SkipBody(count);
   call_->OnResponseRelayed(count);
-  if (decoder_.body_left() == 0) return ReadResponse({});
+  if (decoder_->body_left() == 0) return ReadResponse({});
   UpdateDeadline();
 }
 
@@ -175,28 +181,28 @@ bool UpstreamConnection::HandleEvent(CodecEvent event, std::string_view rest) {
     case CodecEvent::kNeedMore:
       return false;
     case CodecEvent::kHead:
-      if (decoder_.response().status < 200) {
-        call_->OnInformational(decoder_.response());
+      if (decoder_->response().status < 200) {
+        call_->OnInformational(decoder_->response());
       } else {
-        keep_alive_ = decoder_.response().keep_alive;
-        call_->OnResponseHead(decoder_.response());
+        keep_alive_ = decoder_->response().keep_alive;
+        call_->OnResponseHead(decoder_->response());
       }
       return true;
     case CodecEvent::kData:
-      call_->OnResponseData(decoder_.data());
+      call_->OnResponseData(decoder_->data());
       return true;
     case CodecEvent::kEnd:
-      if (decoder_.response().status < 200) {
-        decoder_.StartMessage(method_);  // the final response is still to come
+      if (decoder_->response().status < 200) {
+        decoder_->StartMessage(method_);  // the final response is still to come
         return true;
       }
       response_done_ = true;
       // Bytes behind the response belong to no request: the connection is not to be trusted.
       if (!rest.empty()) keep_alive_ = false;
-      call_->OnResponseEnd(decoder_.trailers());
+      call_->OnResponseEnd(decoder_->trailers());
       return false;
     case CodecEvent::kError:
-      FailCall(decoder_.error());
+      FailCall(decoder_->error());
       return false;
   }
   return false;
@@ -206,7 +212,7 @@ void UpstreamConnection::OnEof() {
   if (state_ != State::kBusy || call_ == nullptr) return Close();
   if (in_tunnel_) return call_->OnTunnelEnd();
   const bool head_came = HeadCame();
-  const CodecEvent event = decoder_.OnEof();
+  const CodecEvent event = decoder_ == nullptr ? CodecEvent::kNeedMore : decoder_->OnEof();
   if (event == CodecEvent::kEnd && stream_.is_truncated()) {
     FailCall(UpstreamError(ErrorCode::kResponseTruncated, Retry::kNever,
                            endpoint_->name + ": the TLS connection was cut off"));
@@ -214,7 +220,7 @@ void UpstreamConnection::OnEof() {
     keep_alive_ = false;
     HandleEvent(event, {});
   } else if (head_came) {
-    FailCall(decoder_.error());
+    FailCall(decoder_->error());
   } else {
     FailCall(ConnectionLost(ErrorCode::kUpstreamClosed, "closed before the response"));
   }
@@ -236,7 +242,7 @@ void UpstreamConnection::OnStreamError(int error_number) {
 }
 
 bool UpstreamConnection::HeadCame() const {
-  return !decoder_.between_messages() && !decoder_.in_head();
+  return decoder_ != nullptr && !decoder_->between_messages() && !decoder_->in_head();
 }
 
 // Lost before a response, of which nothing was relayed: what may be repeated depends on whether the

@@ -83,13 +83,12 @@ class UpstreamConnection final : public UpstreamChannel,
   Error ConnectionLost(ErrorCode code, std::string_view detail) const;
   void UpdateDeadline();
 
+  // What every request needs stands together: there may be hundreds.
   ProxyContext& context_;
   const std::shared_ptr<UpstreamState> upstream_;
   const std::shared_ptr<Endpoint> endpoint_;
   UpstreamCall* call_ = nullptr;
-  UpstreamWay way_;
-  Stream stream_;
-  Http1Decoder decoder_;
+  std::unique_ptr<Http1Decoder> decoder_;  // from a response's first byte to its last
   Deadline deadline_;
   conf::UpstreamTimeouts timeouts_;
   State state_ = State::kConnecting;
@@ -103,6 +102,8 @@ class UpstreamConnection final : public UpstreamChannel,
   uint32_t calls_ = 0;
   uint64_t sent_before_ = 0;      // stream_.bytes_sent() when this call began
   uint64_t received_before_ = 0;  // likewise
+  Stream stream_;
+  UpstreamWay way_;
   size_t unsent_at_deadline_ = 0;
 };
 
