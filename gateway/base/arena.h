@@ -54,28 +54,30 @@ class Arena {
   size_t left() const { return left_; }  // before it has to grow
 
   void Reset() {
-    if (blocks_.empty()) return;
-    blocks_.resize(1);
-    next_ = blocks_.front().get();
+    if (first_ == nullptr) return;
+    more_.clear();
+    next_ = first_.get();
     left_ = block_size_;
   }
 
  private:
   void Grow(size_t size) {
-    // The first block has the nominal size, so that Reset knows it.
-    if (blocks_.empty() && size > block_size_) {
-      blocks_.push_back(std::make_unique_for_overwrite<char[]>(block_size_));
+    if (first_ == nullptr) {
+      first_ = std::make_unique_for_overwrite<char[]>(block_size_);
+      next_ = first_.get();
+      left_ = block_size_;
+      if (size <= left_) return;
     }
-    const size_t block = std::max(size, block_size_);
-    blocks_.push_back(std::make_unique_for_overwrite<char[]>(block));
-    next_ = blocks_.back().get();
-    left_ = block;
+    left_ = std::max(size, block_size_);
+    more_.push_back(std::make_unique_for_overwrite<char[]>(left_));
+    next_ = more_.back().get();
   }
 
   size_t block_size_;
   char* next_ = nullptr;
   size_t left_ = 0;
-  std::vector<std::unique_ptr<char[]>> blocks_;
+  std::unique_ptr<char[]> first_;  // of the nominal size, so that Reset knows it
+  std::vector<std::unique_ptr<char[]>> more_;
 };
 
 }  // namespace sluice

@@ -9,18 +9,6 @@
 #include "gateway/http/hygiene.h"
 
 namespace sluice {
-namespace {
-
-// Keeps the memory of the list of fields, and nothing else.
-template <typename Head>
-void Forget(Head& head) {
-  HeaderList fields = std::move(head.fields);
-  fields.Clear();
-  head = Head();
-  head.fields = std::move(fields);
-}
-
-}  // namespace
 
 Http1Decoder::Http1Decoder(Role role, const CodecLimits& limits)
     : role_(role), limits_(limits), parser_(std::make_unique<Http1HeadParser>(role, limits)) {}
@@ -196,7 +184,7 @@ void Http1Decoder::StartMessage(Method request_method) {
   request_method_ = request_method;
   data_ = {};
   // Its views would dangle in what is logged of a request that fails before its head is complete.
-  role_ == Role::kServer ? Forget(request_) : Forget(response_);
+  role_ == Role::kServer ? ForgetHead(request_) : ForgetHead(response_);
   parser_->Start();
   chunked_.Reset();
 }

@@ -206,6 +206,8 @@ Http2Codec::Http2Codec(Role role, const CodecLimits& limits, const Http2Limits& 
   // Requests are checked by our own rules (http2_rules.h), which are stricter and say what is
   // wrong.
   nghttp2_option_set_no_http_messaging(option, role == Role::kServer ? 1 : 0);
+  // They would be kept for RFC 7540's tree of priorities, as many as may be open: 128 a connection.
+  nghttp2_option_set_no_closed_streams(option, 1);
   // Counted by the meter, whose limit is lower.
   nghttp2_option_set_stream_reset_rate_limit(option, 1 << 30, 1 << 30);
   nghttp2_option_set_max_send_header_block_length(option, kLongestHead);
@@ -305,44 +307,47 @@ Http2Stream& Http2Codec::OpenStream(int32_t id) {
 
 void Http2Codec::StartFields(Http2Stream& stream) {
   if (stream.head_done_) {
-    stream.collector_.Start(stream.trailers_, limits_.trailers, limits_.fields);
-    stream.collector_.RefusePseudo();
+    collector_.Start(stream.rest().trailers, limits_.trailers, limits_.fields);
+    collector_.RefusePseudo();
+  } else if (role_ == Role::kServer) {
+    ForgetHead(stream.request_);
+    collector_.Start(stream.request_.fields, limits_.head, limits_.fields);
   } else {
-    HeaderList& fields = role_ == Role::kServer ? stream.request_.fields : stream.response_.fields;
-    stream.collector_.Start(fields, limits_.head, limits_.fields);
+    ForgetHead(stream.response());
+    collector_.Start(stream.response().fields, limits_.head, limits_.fields);
   }
 }
 
 void Http2Codec::OnField(Http2Stream& stream, std::string_view name, std::string_view value) {
   if (stream.rejected_) return;
   stream.received_ += name.size() + value.size();
-  stream.collector_.Add(name, value, stream.arena_);
-  if (stream.collector_.bytes() > kHopelessHead * limits_.head) Fail(Http2Flood::kHeaders);
+  collector_.Add(name, value, stream.arena_);
+  if (collector_.bytes() > kHopelessHead * limits_.head) Fail(Http2Flood::kHeaders);
 }
 
 void Http2Codec::OnHead(Http2Stream& stream, bool ended) {
   ++heads_received_;
   if (stream.rejected_) return;
-  stream.collector_.Finish(stream.arena_);
+  collector_.Finish(stream.arena_);
   if (!stream.head_done_) {
     role_ == Role::kServer ? OnRequestHead(stream, ended) : OnResponseHead(stream, ended);
   } else if (!ended) {
     return Reject(stream,
                   ClientError(ErrorCode::kMalformedRequest, "expected trailers at the end"));
-  } else if (stream.collector_.is_too_large()) {
+  } else if (collector_.is_too_large()) {
     return Reject(stream, ClientError(ErrorCode::kHeadersTooLarge, "expected fewer trailers"));
-  } else if (Status status = CheckHttp2Fields(stream.trailers_); !status.has_value()) {
+  } else if (Status status = CheckHttp2Fields(stream.trailers()); !status.has_value()) {
     return Reject(stream, std::move(status).error());
   }
   if (ended && !stream.rejected_) OnMessageEnd(stream);
 }
 
 void Http2Codec::OnRequestHead(Http2Stream& stream, bool ended) {
-  const Http2PseudoFields& pseudo = stream.collector_.pseudo();
+  const Http2PseudoFields& pseudo = collector_.pseudo();
   RequestHead& head = stream.request_;
   stream.head_done_ = true;
   const bool long_path = pseudo.path.size() > limits_.request_line;
-  if (long_path || stream.collector_.is_too_large()) {
+  if (long_path || collector_.is_too_large()) {
     SetHttp2RequestLine(pseudo, head);
     return Refuse(
         stream, long_path
@@ -371,13 +376,12 @@ void Http2Codec::AnnounceHead(Http2Stream& stream) {
 }
 
 void Http2Codec::OnResponseHead(Http2Stream& stream, bool ended) {
-  ResponseHead& head = stream.response_;
-  if (stream.collector_.is_too_large()) {
+  ResponseHead& head = stream.response();
+  if (collector_.is_too_large()) {
     return Reject(stream, UpstreamError(ErrorCode::kResponseHeadTooLarge, Retry::kNever,
                                         "expected fewer or smaller fields"));
   }
-  if (Status status =
-          CheckHttp2Response(stream.collector_.pseudo(), ended, stream.request_method_, head);
+  if (Status status = CheckHttp2Response(collector_.pseudo(), ended, stream.request_method_, head);
       !status.has_value()) {
     return Reject(stream, std::move(status).error());
   }
@@ -386,15 +390,16 @@ void Http2Codec::OnResponseHead(Http2Stream& stream, bool ended) {
     events_.push_back({.kind = Http2Event::Kind::kHead, .stream = &stream});
     return;
   }
-  if (stream.interim_.size() >= limits_.informational) {
+  auto& interim = stream.rest().interim;
+  if (interim.size() >= limits_.informational) {
     return Reject(stream, UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
                                         "expected fewer informational responses"));
   }
   // The final head may follow before the owner sees this one.
-  stream.interim_.push_back(std::make_unique<ResponseHead>(std::exchange(head, {})));
+  interim.push_back(std::make_unique<ResponseHead>(std::exchange(head, {})));
   events_.push_back({.kind = Http2Event::Kind::kInformational,
                      .stream = &stream,
-                     .informational = stream.interim_.back().get()});
+                     .informational = interim.back().get()});
 }
 
 void Http2Codec::OnBody(Http2Stream& stream, std::string_view bytes, bool ended) {
@@ -433,15 +438,8 @@ void Http2Codec::OnMessageEnd(Http2Stream& stream) {
   if (!stream.rejected_) events_.push_back({.kind = Http2Event::Kind::kEnd, .stream = &stream});
 }
 
-void Http2Codec::StopReceiving(Http2Stream& stream) {
-  stream.unwanted_ = true;
-  if (!stream.end_sent_ || stream.remote_ended_ || stream.closed_) return;
-  nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, NGHTTP2_NO_ERROR);
-}
-
 void Http2Codec::OnStreamClosed(Http2Stream& stream, uint32_t code) {
   stream.closed_ = true;
-  if (head_stream_ == &stream) head_stream_ = nullptr;
   --open_streams_;
   stream.body_.Clear();
   if (stream.unconsumed_ > 0) {
@@ -450,29 +448,33 @@ void Http2Codec::OnStreamClosed(Http2Stream& stream, uint32_t code) {
   // A malformed message that ends its stream closes it before our RST_STREAM is sent.
   const auto reason =
       stream.malformed_ ? Http2ErrorCode::kProtocolError : static_cast<Http2ErrorCode>(code);
-  if (!stream.announced_) {
-    if (reason != Http2ErrorCode::kProtocolError) return retired_.push_back(&stream);
+  const bool is_known = stream.announced_ || reason == Http2ErrorCode::kProtocolError;
+  if (is_known && !stream.announced_) {
     OnMalformed(stream, "the body is not as content-length says");
     events_.push_back({.kind = Http2Event::Kind::kMalformed, .stream = &stream});
   }
+  if (head_stream_ == &stream) head_stream_ = nullptr;
+  if (!is_known) return retired_.push_back(&stream);
   events_.push_back({.kind = Http2Event::Kind::kClosed, .stream = &stream, .code = reason});
 }
 
 void Http2Codec::OnMalformed(Http2Stream& stream, std::string_view why) {
-  if (role_ == Role::kClient || stream.announced_ || !stream.error_.detail.empty()) return;
-  if (!stream.head_done_) SetHttp2RequestLine(stream.collector_.pseudo(), stream.request_);
-  stream.error_ = ClientError(ErrorCode::kMalformedRequest, std::string(why));
+  if (role_ == Role::kClient || stream.announced_ || !stream.error().detail.empty()) return;
+  if (!stream.head_done_ && head_stream_ == &stream) {
+    SetHttp2RequestLine(collector_.pseudo(), stream.request_);
+  }
+  stream.rest().error = ClientError(ErrorCode::kMalformedRequest, std::string(why));
 }
 
 void Http2Codec::Refuse(Http2Stream& stream, Error error) {
   stream.rejected_ = stream.announced_ = true;
-  stream.error_ = std::move(error);
+  stream.rest().error = std::move(error);
   events_.push_back({.kind = Http2Event::Kind::kRefused, .stream = &stream});
 }
 
 void Http2Codec::Reject(Http2Stream& stream, Error error) {
   stream.rejected_ = stream.malformed_ = true;
-  stream.error_ = std::move(error);
+  stream.rest().error = std::move(error);
   nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, NGHTTP2_PROTOCOL_ERROR);
 }
 
@@ -488,11 +490,6 @@ void Http2Codec::Spend(Http2Flood kind) {
 void Http2Codec::Fail(Http2Flood flood) {
   if (flood_ == Http2Flood::kNone) flood_ = flood;
   Terminate(Http2ErrorCode::kEnhanceYourCalm);
-}
-
-void Http2Codec::Terminate(Http2ErrorCode code) {
-  broken_ = true;
-  nghttp2_session_terminate_session(session_.get(), static_cast<uint32_t>(code));
 }
 
 }  // namespace sluice

@@ -194,7 +194,8 @@ class Http2Codec {
   bool drained_ = false;  // the last GOAWAY is submitted
   bool established_ = false;
   uint64_t heads_received_ = 0;
-  Http2Stream* head_stream_ = nullptr;  // whose fields are coming
+  Http2Stream* head_stream_ = nullptr;  // whose fields came last
+  Http2FieldCollector collector_;       // of them: no other head comes in between
   std::vector<Http2Event> events_;
   size_t next_event_ = 0;
   IntrusiveList<Http2Stream> streams_;  // all; freed from retired_, or with the codec

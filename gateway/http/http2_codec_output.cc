@@ -69,9 +69,9 @@ struct Http2Codec::OutputCallbacks {
       return static_cast<ssize_t>(std::min(size, available));
     }
     flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (!stream.trailers_to_send_.empty()) {
+    if (!stream.known_rest().trailers_to_send.empty()) {
       std::vector<nghttp2_nv>& fields = FieldArray();
-      AddFields(fields, stream.trailers_to_send_);
+      AddFields(fields, stream.known_rest().trailers_to_send);
       flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
       nghttp2_submit_trailer(codec.session_.get(), stream.id_, fields.data(), fields.size());
     }
@@ -147,7 +147,7 @@ void Http2Codec::SubmitEnd(Http2Stream& stream, std::span<const Http2Field> trai
   if (stream.closed_) return;
   stream.local_ended_ = true;
   for (const Http2Field& field : trailers) {
-    stream.trailers_to_send_.push_back(
+    stream.rest().trailers_to_send.push_back(
         {stream.arena_.Copy(field.name), stream.arena_.Copy(field.value)});
   }
   Resume(stream);
@@ -170,6 +170,12 @@ void Http2Codec::Reset(Http2Stream& stream, Http2ErrorCode code) {
   stream.reset_by_owner_ = stream.rejected_ = true;
   nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_,
                             static_cast<uint32_t>(code));
+}
+
+void Http2Codec::StopReceiving(Http2Stream& stream) {
+  stream.unwanted_ = true;
+  if (!stream.end_sent_ || stream.remote_ended_ || stream.closed_) return;
+  nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, NGHTTP2_NO_ERROR);
 }
 
 void Http2Codec::Consume(Http2Stream& stream, size_t count) {
@@ -273,6 +279,11 @@ void Http2Codec::EndDrain() {
   nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
                         nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
                         nullptr, 0);
+}
+
+void Http2Codec::Terminate(Http2ErrorCode code) {
+  broken_ = true;
+  nghttp2_session_terminate_session(session_.get(), static_cast<uint32_t>(code));
 }
 
 // The answer to a PING behind it says that the peer has seen it.

@@ -132,20 +132,13 @@ void Http2BodyQueue::Clear() {
 }
 
 void Http2Stream::Reset() {
-  // Bodies and heads first: their views point into the arena.
-  HeaderList request_fields = std::move(request_.fields);
-  HeaderList response_fields = std::move(response_.fields);
-  request_fields.Clear();
-  response_fields.Clear();
-  request_ = RequestHead();
-  response_ = ResponseHead();
-  request_.fields = std::move(request_fields);
-  response_.fields = std::move(response_fields);
-  interim_.clear();
-  trailers_.Clear();
+  if (std::exchange(has_rest_, false)) {
+    rest_.interim.clear();
+    rest_.trailers.Clear();
+    rest_.trailers_to_send.clear();
+    rest_.error = Error();
+  }
   body_.Clear();
-  trailers_to_send_.clear();
-  error_ = Error();
   arena_.Reset();
   id_ = 0;
   request_method_ = Method::kGet;
@@ -156,6 +149,11 @@ void Http2Stream::Reset() {
   unconsumed_ = 0;
   received_ = sent_ = 0;
   owner_ = nullptr;
+}
+
+const Http2Stream::Rest& Http2Stream::NoRest() {
+  static const Rest none;
+  return none;
 }
 
 bool Http2StreamIds::Open(int32_t id) {

@@ -85,12 +85,11 @@ struct Http2Field {
 class Http2Stream final : public ListNode<Http2Stream> {
  public:
   int32_t id() const { return id_; }
-  RequestHead& request() { return request_; }     // server role, from its kHead on
-  ResponseHead& response() { return response_; }  // client role, the same
-  std::string_view protocol() const { return collector_.pseudo().protocol; }  // extended CONNECT
-  const HeaderList& trailers() const { return trailers_; }                    // from kEnd on
+  RequestHead& request() { return request_; }           // server role, from its kHead on
+  ResponseHead& response() { return rest().response; }  // client role, the same
+  const HeaderList& trailers() const { return known_rest().trailers; }  // from kEnd on
 
-  const Error& error() const { return error_; }  // why it was refused or reset by us
+  const Error& error() const { return known_rest().error; }  // why it was refused or reset by us
   bool remote_ended() const { return remote_ended_; }
   bool is_closed() const { return closed_; }
   size_t unsent() const { return body_.size(); }         // of the body, waiting for the peer
@@ -105,8 +104,24 @@ class Http2Stream final : public ListNode<Http2Stream> {
   friend class Http2Codec;
   friend class Http2StreamPool;
 
-  void Reset();  // for another stream; keeps memory
+  // What most streams of a server do without: theirs is not looked at.
+  struct Rest {
+    ResponseHead response;                               // client role
+    std::vector<std::unique_ptr<ResponseHead>> interim;  // informational
+    HeaderList trailers;
+    std::vector<Http2Field> trailers_to_send;  // in arena_
+    Error error;
+  };
 
+  void Reset();  // for another stream; keeps memory
+  Rest& rest() {
+    has_rest_ = true;
+    return rest_;
+  }
+  const Rest& known_rest() const { return has_rest_ ? rest_ : NoRest(); }
+  static const Rest& NoRest();
+
+  // Many streams are open at one time: what is used again for the response stands together.
   int32_t id_ = 0;
   Method request_method_ = Method::kGet;
   bool announced_ = false;     // the owner knows it
@@ -125,21 +140,17 @@ class Http2Stream final : public ListNode<Http2Stream> {
   bool reset_by_owner_ = false;
   bool head_held_ = false;       // to be announced with the end
   bool last_byte_held_ = false;  // to be reported with the end
+  bool has_rest_ = false;
   char last_byte_ = 0;
   uint64_t body_left_ = 0;  // server role: what content-length still promises
   size_t unconsumed_ = 0;
   uint64_t received_ = 0;
   uint64_t sent_ = 0;
   void* owner_ = nullptr;
-  RequestHead request_;
-  ResponseHead response_;
-  std::vector<std::unique_ptr<ResponseHead>> interim_;  // informational
-  HeaderList trailers_;
-  Http2FieldCollector collector_;
   Http2BodyQueue body_;
-  std::vector<Http2Field> trailers_to_send_;  // in arena_
-  Error error_;
   Arena arena_{2048};
+  RequestHead request_;  // of the stream before, until the first field comes
+  Rest rest_;
 };
 
 // Which streams a client has passed over: RFC 9113 5.1.1 closes them, and a head on one of them is

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "gateway/http/headers.h"
 
@@ -69,5 +70,14 @@ struct ResponseHead {
   HeaderList fields;
   BodyFraming body;
 };
+
+// Makes `head` as new, but for the memory of its list of fields.
+template <typename Head>
+void ForgetHead(Head& head) {
+  HeaderList fields = std::move(head.fields);
+  fields.Clear();
+  head = Head();
+  head.fields = std::move(fields);
+}
 
 }  // namespace sluice

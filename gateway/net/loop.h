@@ -36,9 +36,9 @@ class TlsBuffers;
 // the loop holds these for all of them.
 struct LentPieces {
   static constexpr size_t kMaximum = 32;
-  std::array<iovec, kMaximum> pieces;
   size_t count = 0;
   size_t kept = 0;
+  std::array<iovec, kMaximum> pieces;
 };
 
 // Gets the readiness of a descriptor that a loop watches.

@@ -72,17 +72,17 @@ class CallPermit {
   void Say(balancer::BreakerChange change, std::string_view node) const;
 
   Admission* admission_ = nullptr;
-  std::string_view name_;  // of the upstream
+  bool holds_request_ = false;
+  bool holds_retry_ = false;
+  balancer::CallOutcome head_says_ = balancer::CallOutcome::kIgnored;
   BreakerTicket upstream_;
   BreakerTicket endpoint_;
+  std::string_view name_;         // of the upstream
   const Endpoint* at_ = nullptr;  // of endpoint_
   MonoTime call_started_{};       // the first attempt
   MonoTime attempt_started_{};
   MonoTime head_came_{};  // of this attempt; zero: not yet
-  balancer::CallOutcome head_says_ = balancer::CallOutcome::kIgnored;
   Duration retry_after_{};
-  bool holds_request_ = false;
-  bool holds_retry_ = false;
 };
 
 }  // namespace sluice

@@ -24,8 +24,8 @@ constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
 
 Exchange::Exchange(ProxyContext& context)
     : context_(context),
-      call_(context, *this),
       tunnel_(context.loop, *this),
+      call_(context, *this),
       deadline_(context.loop.deadlines(), *this) {}
 
 Exchange::~Exchange() = default;
@@ -68,6 +68,7 @@ void Exchange::BeginOwn(ExchangeClient& client, RequestHead& head,
   started_ = MonoNow();
   id_ = context_.NextRequestId();
   ++context_.exchanges_open;
+  view_ = RequestView();
   view_.head = request_head_ = &head;
   view_.host = head.authority;
   view_.path = head.path;
@@ -96,6 +97,7 @@ void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   id_ = context_.NextRequestId();
   ++context_.requests;
   ++context_.exchanges_open;
+  view_ = RequestView();
   view_.head = request_head_ = &head;
   const ClientConnection& connection = *client.connection();
   view_.scheme = "http";
@@ -363,7 +365,7 @@ void Exchange::ResumeResponse() {
 
 void Exchange::OnResponseHead(ResponseHead& head) {
   // RFC 8441 5: to this client a 2xx would say that the tunnel is open.
-  if (view_.head->websocket && head.status < 300) {
+  if (request_head_->websocket && head.status < 300) {
     call_.End();
     return OnCallFailed(
         UpstreamError(ErrorCode::kInvalidResponse, Retry::kNever,
@@ -442,7 +444,6 @@ void Exchange::Reset() {
   active_.reset();
   route_ = nullptr;
   upstream_ = nullptr;
-  view_ = RequestView();
   state_ = State::kIdle;
   is_own_ = peer_is_trusted_ = suspended_ = request_ended_ = client_is_blocked_ = false;
   reason_ = end_reason_ = ErrorCode::kNone;

@@ -143,13 +143,11 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void Finish(ErrorCode reason);
   void WriteAccessRecord();
 
+  // Hundreds are open at one time, and the caches are small: what a response needs stands together,
+  // up to the first half of `call_`.
   ProxyContext& context_;
   ExchangeClient* client_ = nullptr;
-  std::shared_ptr<const ActiveSnapshot> active_;
-  RouteMatch match_;
-  const conf::RouteConfig* route_ = nullptr;
-  const conf::UpstreamConfig* upstream_ = nullptr;
-  size_t upstream_index_ = 0;
+  RequestHead* request_head_ = nullptr;
   State state_ = State::kIdle;
   bool peer_is_trusted_ = false;
   bool deadline_is_ours_ = false;  // by timeout.total, not the client's
@@ -162,14 +160,19 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   ErrorCode end_reason_ = ErrorCode::kNone;  // of a response that is on its way
   int status_ = 0;
   int upstream_status_ = 0;
-  uint64_t body_bytes_in_ = 0;
   uint64_t body_bytes_out_ = 0;
-  RequestView view_;
-  UpstreamCall call_;
+  MonoTime head_received_{};
+  std::shared_ptr<const ActiveSnapshot> active_;
   Tunnel tunnel_;
+  UpstreamCall call_;
+  uint64_t body_bytes_in_ = 0;
+  RouteMatch match_;
+  const conf::RouteConfig* route_ = nullptr;
+  const conf::UpstreamConfig* upstream_ = nullptr;
+  size_t upstream_index_ = 0;
+  RequestView view_;
   Deadline deadline_;
   Arena arena_{2048};
-  RequestHead* request_head_ = nullptr;
   const HeaderList* request_trailers_ = nullptr;  // with request_ended_
   Buffer collected_;                              // of the request body, before the call begins
   uint64_t collect_limit_ = 0;
@@ -177,7 +180,6 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   RequestId id_;
   MonoTime started_{};
   MonoTime called_{};
-  MonoTime head_received_{};
 };
 
 }  // namespace sluice

@@ -59,10 +59,10 @@ void Tunnel::Open(Duration idle) {
 }
 
 void Tunnel::Close() {
+  if (state_ == State::kOpen) deadline_.Cancel();
   state_ = State::kClosed;
   blocked_ = ended_ = 0;
   frames_ = WebSocketFrames();
-  deadline_.Cancel();
 }
 
 void Tunnel::SetBlocked(Side side, bool blocked) {

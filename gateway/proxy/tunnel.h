@@ -69,14 +69,14 @@ class Tunnel final : public Deadline::Observer {
 
   void UpdateDeadline();
 
-  Loop& loop_;
-  Observer& observer_;
-  Deadline deadline_;
-  Duration idle_{};
   State state_ = State::kClosed;
   uint8_t blocked_ = 0;  // sets of Side
   uint8_t ended_ = 0;
   WebSocketFrames frames_;  // from the upstream; of spliced bytes we would know nothing
+  Loop& loop_;
+  Observer& observer_;
+  Deadline deadline_;
+  Duration idle_{};
 };
 
 }  // namespace sluice

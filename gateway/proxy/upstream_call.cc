@@ -277,7 +277,10 @@ void UpstreamCall::SendBody(std::string_view bytes) {
 
 void UpstreamCall::FinishBody(const HeaderList& trailers) {
   body_done_ = true;
-  if (!trailers.empty()) trailers_ = trailers;
+  if (!trailers.empty()) {
+    trailers_ = trailers;
+    has_trailers_ = true;
+  }
   if (connected_) channel_->FinishBody(trailers);
   if (channel_ != nullptr) WatchHead();
 }
@@ -378,7 +381,7 @@ void UpstreamCall::Reset() {
   next_.reset();
   tried_.clear();
   replay_.Clear();
-  trailers_.Clear();
+  if (std::exchange(has_trailers_, false)) trailers_.Clear();
   connect_time_ = retry_after_ = {};
   attempts_ = retries_ = retries_left_ = 0;
   connected_ = body_done_ = stale_retried_ = client_paused_ = response_started_ = false;

@@ -110,25 +110,14 @@ class UpstreamCall final : public UpstreamState::Waiter,
   void Report(AttemptEnd end);
   std::string ProxyPreface() const;
 
+  // What every response needs stands together: see Exchange.
   ProxyContext& context_;
   Exchange& exchange_;
   std::shared_ptr<UpstreamState> upstream_;
   const conf::UpstreamConfig* config_ = nullptr;
-  conf::UpstreamTimeouts timeouts_;
   UpstreamChannel* channel_ = nullptr;
-  std::unique_ptr<Http2Channel> http2_;  // made at the first use
-  Endpoints tried_;                      // the current one is last
-  Endpoint* occupied_ = nullptr;         // of tried_: where this call is counted
-  CallPermit permit_;
-  std::shared_ptr<Endpoint> next_;  // of the attempt that waits
-  Wait wait_ = Wait::kNothing;
-  Deadline deadline_;                // of wait_
-  std::unique_ptr<Timer> back_off_;  // made at the first one: exact, which deadlines are not
-  Buffer replay_;
-  HeaderList trailers_;
-  MonoTime started_{};
-  MonoTime attempt_started_{};
-  bool timed_ = false;  // this attempt's latency is observed
+  Endpoints tried_;               // the current one is last
+  Endpoint* occupied_ = nullptr;  // of tried_: where this call is counted
   Duration connect_time_{};
   Duration retry_after_{};
   uint32_t attempts_ = 0;
@@ -143,6 +132,19 @@ class UpstreamCall final : public UpstreamState::Waiter,
   bool next_is_fresh_ = false;
   bool client_paused_ = false;
   bool response_started_ = false;
+  bool has_trailers_ = false;
+  bool timed_ = false;  // this attempt's latency is observed
+  Wait wait_ = Wait::kNothing;
+  CallPermit permit_;
+  std::shared_ptr<Endpoint> next_;  // of the attempt that waits
+  Buffer replay_;
+  conf::UpstreamTimeouts timeouts_;
+  std::unique_ptr<Http2Channel> http2_;  // made at the first use
+  Deadline deadline_;                    // of wait_
+  std::unique_ptr<Timer> back_off_;      // made at the first one: exact, which deadlines are not
+  HeaderList trailers_;                  // with has_trailers_
+  MonoTime started_{};
+  MonoTime attempt_started_{};
 };
 
 }  // namespace sluice
