@@ -63,6 +63,7 @@ KeyTable::Candidates KeyTable::CandidatesOf(const KeyHash& key, uint64_t kind) c
   uint64_t second = (key.low >> 32) * count >> 32;
   if (second == first) second = first + 1 < count ? first + 1 : 0;
   __builtin_prefetch(&buckets_[first], 1);
+  __builtin_prefetch(&buckets_[first].expires, 1);
   __builtin_prefetch(&buckets_[second], 1);
   const uint64_t hash = key.high & kHashBits;
   return {{&buckets_[first], &buckets_[second]}, (hash != 0 ? hash : ~kHashBits + 1) | kind};

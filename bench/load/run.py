@@ -18,12 +18,13 @@ from dataclasses import asdict, dataclass
 from measure import (Load, MallocCounter, exact_connections, exact_requests, memory_with_idle,
                      syscalls_per_request, under_load)
 import http2_servers
+import plugin_servers
 from servers import Haproxy, Nginx, NginxLargeBuffers, Origin, Sluice, Tls
 
 ROUTES = 10_000
 PAIR = ("nginx", "sluice")
 DEFAULT_WORKS = ("small", "10k", "1m", "close", "routes", "tls", "tls-1m", "tls-full", "tls-tickets",
-                 "h2", "h2-tls", "grpc", "idle", "tls-idle", "calls")
+                 "h2", "h2-tls", "grpc", "gateway", "idle", "tls-idle", "calls")
 GRPC_REQUEST = b"\0" + (64).to_bytes(4, "big") + b"x" * 64
 MAX_STEAL = 0.02
 MAX_SPREAD = 0.05
@@ -77,6 +78,10 @@ end
                      Load("/bench.Echo/Say", connections=16, streams=16, body=GRPC_REQUEST,
                           headers=("content-type: application/grpc", "te: trailers")), 0.60,
                      ("nginx grpc", "haproxy grpc", "sluice grpc")),
+        # Sluice without plugins beside it: what the plugins cost is the difference.
+        "gateway": Work("small GET with a JWT (HS256), a shared counter and metrics",
+                        Load("/small", headers=plugin_servers.headers()), 0.50,
+                        ("nginx lua", "sluice", "sluice gateway")),
     }
 
 
@@ -87,6 +92,8 @@ def start_server(name, root, origin, sluice, environment=None, **settings):
         "haproxy": lambda: Haproxy(root, origin, **settings),
         "sluice": lambda: Sluice(root, origin, sluice, **settings),
         "sluice 10k": lambda: Sluice(root, origin, sluice, routes=ROUTES),
+        "nginx lua": lambda: plugin_servers.NginxLua(root, origin),
+        "sluice gateway": lambda: plugin_servers.SluiceGateway(root, origin, sluice),
     }.get(name, lambda: http2_servers.make(name, root, origin, sluice))()
     try:
         return made.start(environment)
