@@ -192,8 +192,13 @@ std::optional<double> Number::operator()(const Place& place) const {
 
 bool IsListOfSize(const Place& place, size_t min, size_t max) {
   const Node& node = place.node;
-  if (!node.is_list() || node.items.size() < min) {
+  if (!node.is_list() || (node.items.empty() && min > 0)) {
     place.Expected(min == 0 ? "a list" : "a list that is not empty");
+    return false;
+  }
+  if (node.items.size() < min) {
+    place.Fail("expected at least " + std::to_string(min) + " items, got " +
+               std::to_string(node.items.size()));
     return false;
   }
   if (node.items.size() <= max) return true;

@@ -18,6 +18,7 @@ struct RequestView {
   IpAddress client_ip;         // after trusted_proxies
   uint16_t client_port = 0;
   IpAddress peer_ip;                      // of the socket
+  bool peer_is_trusted = false;           // one of trusted_proxies: its X-Forwarded-* count
   std::string_view client_text;           // client_ip as text ("unix:" for a UNIX socket)
   std::string_view peer_text;             // peer_ip as text
   const SocketAddress* server = nullptr;  // the local address; null in tests and explain

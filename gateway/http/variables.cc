@@ -269,7 +269,7 @@ std::string_view Variable::Value(const RequestView& request, std::string& scratc
     case Kind::kRemoteAddr:
       return AddressText(request.client_ip, request.client_text, scratch);
     case Kind::kRemotePort:
-      return PortText(request.client_port, scratch);
+      return request.client_port == 0 ? std::string_view() : PortText(request.client_port, scratch);
     case Kind::kRealIpRemoteAddr:
       return AddressText(request.peer_ip, request.peer_text, scratch);
     case Kind::kServerAddr:

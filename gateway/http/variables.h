@@ -28,7 +28,7 @@ class Variable {
   // A piece of a URI as it is; other values have to be escaped to become one.
   bool is_uri_part() const {
     return kind_ == Kind::kUri || kind_ == Kind::kRequestUri || kind_ == Kind::kQueryString ||
-           kind_ == Kind::kIsArgs;
+           kind_ == Kind::kIsArgs || kind_ == Kind::kHost || kind_ == Kind::kHttpHost;
   }
 
  private:

@@ -32,6 +32,7 @@ void ChainRun::End() {
   request_.arena_ = nullptr;
   request_.consumer_ = nullptr;
   request_.body_ = {};
+  request_.body_limit_.reset();
   request_.reply_ = {};
   request_.rewrite_ = {};
   request_.upstream_ = -1;

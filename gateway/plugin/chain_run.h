@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -89,6 +90,7 @@ class ChainRun final : public Suspendable {
   const UpstreamRewrite& rewrite() const { return request_.rewrite_; }
   int32_t upstream() const { return request_.upstream_; }  // -1: the route's
   std::string_view body() const { return request_.body_; }
+  std::optional<uint64_t> body_limit() const { return request_.body_limit_; }
   std::string_view failed_plugin() const { return failed_plugin_; }
   std::string_view failure() const { return failure_; }
   // What they asked for of the response before there was one.

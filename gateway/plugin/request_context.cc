@@ -148,9 +148,14 @@ void RequestContext::SetBody(std::string_view body) {
   head_->body = {BodyFraming::Kind::kLength, body.size()};
 }
 
-void RequestContext::SetClientAddress(const IpAddress& ip) {
+void RequestContext::SetBodyLimit(uint64_t bytes) {
+  if (!is_shadowed()) body_limit_ = bytes;
+}
+
+void RequestContext::SetClientAddress(const IpAddress& ip, uint16_t port) {
   if (is_shadowed()) return;
   view_->client_ip = ip;
+  view_->client_port = port;
   view_->client_text = arena_->Copy(ip.ToString());
 }
 

@@ -94,7 +94,10 @@ class RequestContext {
   void SetUpstreamHost(std::string_view host);
   std::string_view upstream_uri();      // as it is now, "/path?query"
   void SetBody(std::string_view body);  // precondition: request_body_limit() is not 0
-  void SetClientAddress(const IpAddress& ip);
+  void SetClientAddress(const IpAddress& ip, uint16_t port = 0);  // 0: it is not known
+  // How long a body the client may send, instead of client_max_body_size; 0: any. More is answered
+  // with 413, or cut when the upstream has begun to answer.
+  void SetBodyLimit(uint64_t bytes);
   // Another upstream than the route's: what PluginBuild::UpstreamAt has given.
   void SetUpstream(int32_t upstream);
   // Who sends this, and by which credential object, if any. The consumer's plugins join the chain
@@ -161,6 +164,7 @@ class RequestContext {
   const Consumer* consumer_ = nullptr;
   std::string_view route_id_;
   std::string_view body_;
+  std::optional<uint64_t> body_limit_;
   PluginReply reply_;
   UpstreamRewrite rewrite_;
   int32_t upstream_ = -1;

@@ -35,9 +35,7 @@ void Exchange::Begin(ExchangeClient& client, RequestHead& head) {
   // 1 pin the snapshot, know the client
   Prepare(client, head);
   // 2 refuse what is never served
-  if (const Status status = CheckMethodAndBody(); !status.has_value()) {
-    return Reply(status.error());
-  }
+  if (const Status status = CheckMethod(); !status.has_value()) return Reply(status.error());
   // 3 one path for all that follows
   if (const Status status = Normalize(); !status.has_value()) return Reply(status.error());
   if (const Status status = CheckTls(); !status.has_value()) return Reply(status.error());
@@ -113,7 +111,7 @@ void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   view_.peer_text = connection.peer_text();
   const ClientAddress address =
       FindClientAddress(view_.peer_ip, head.fields, context_.gateway().trusted_proxies);
-  peer_is_trusted_ = address.peer_is_trusted;
+  view_.peer_is_trusted = address.peer_is_trusted;
   view_.client_ip = address.ip;
   view_.client_text =
       address.ip == view_.peer_ip ? view_.peer_text : arena_.Copy(address.ip.ToString());
@@ -146,20 +144,32 @@ Status Exchange::CheckTls() const {
                      "expected a certificate of the client that can be verified");
 }
 
-Status Exchange::CheckMethodAndBody() const {
+Status Exchange::CheckMethod() const {
   const RequestHead& head = *view_.head;
-  if (head.method == Method::kConnect || head.method == Method::kTrace) {
-    return ClientError(
-        ErrorCode::kMethodNotAllowed,
-        "expected a method other than CONNECT and TRACE, got " + std::string(head.method_text));
-  }
-  const uint64_t limit = context_.gateway().client_max_body_size;
-  if (limit > 0 && head.body.kind == BodyFraming::Kind::kLength && head.body.length > limit) {
-    return ClientError(ErrorCode::kBodyTooLarge, "expected a body of at most " +
-                                                     std::to_string(limit) + " bytes, got " +
-                                                     std::to_string(head.body.length));
-  }
-  return {};
+  if (head.method != Method::kConnect && head.method != Method::kTrace) return {};
+  return ClientError(
+      ErrorCode::kMethodNotAllowed,
+      "expected a method other than CONNECT and TRACE, got " + std::string(head.method_text));
+}
+
+// What the client may send: as a plugin says, otherwise as the gateway does. 0: any. Answers to
+// requests of our own are bounded by who asks.
+uint64_t Exchange::body_limit() const {
+  if (is_own_) return 0;
+  const auto plugins = has_plugins_ ? plugins_->run.body_limit() : std::nullopt;
+  return plugins.value_or(context_.gateway().client_max_body_size);
+}
+
+// The length that is announced, or what has come; a complete body may be a plugin's in the head.
+Status Exchange::CheckBodyLength() const {
+  const BodyFraming& body = view_.head->body;
+  const bool is_announced = !request_ended_ && body.kind == BodyFraming::Kind::kLength;
+  const uint64_t length = is_announced ? body.length : body_bytes_in_;
+  const uint64_t limit = body_limit();
+  if (limit == 0 || length <= limit) return {};
+  return ClientError(ErrorCode::kBodyTooLarge, "expected a body of at most " +
+                                                   std::to_string(limit) + " bytes, got " +
+                                                   std::to_string(length));
 }
 
 bool Exchange::NeedsFormBody() const {
@@ -182,6 +192,7 @@ void Exchange::MatchRoute() {
 }
 
 void Exchange::Call() {
+  if (const Status status = CheckBodyLength(); !status.has_value()) return Reply(status.error());
   const Snapshot& snapshot = *active_->snapshot;
   const RouteMatch& match = match_;
   if (!match) {
@@ -234,7 +245,7 @@ UpstreamRequest Exchange::RequestFor(const Endpoint& endpoint,
       .host = authority.empty() ? endpoint.node_host : authority,
       .via = context_.gateway().via,
       .server_port = is_own_ ? uint16_t{0} : client_->connection()->listen_port(),
-      .peer_is_trusted = peer_is_trusted_,
+      .peer_is_trusted = view_.peer_is_trusted,
       .upgrade = tunnel_.is_asked(),
       .own = is_own_};
   if (has_plugins_) {
@@ -257,8 +268,8 @@ void Exchange::OnRequestData(std::string_view bytes) {
     return call_.SendBody(bytes);
   }
   body_bytes_in_ += bytes.size();
-  const uint64_t limit = context_.gateway().client_max_body_size;
-  if (limit > 0 && body_bytes_in_ > limit && !is_own_) {
+  const uint64_t limit = body_limit();
+  if (limit > 0 && body_bytes_in_ > limit) {
     return OnRequestFailed(
         ClientError(ErrorCode::kBodyTooLarge,
                     "expected a body of at most " + std::to_string(limit) + " bytes"));
@@ -445,7 +456,7 @@ void Exchange::Reset() {
   route_ = nullptr;
   upstream_ = nullptr;
   state_ = State::kIdle;
-  is_own_ = peer_is_trusted_ = suspended_ = request_ended_ = client_is_blocked_ = false;
+  is_own_ = suspended_ = request_ended_ = client_is_blocked_ = false;
   reason_ = end_reason_ = ErrorCode::kNone;
   status_ = upstream_status_ = 0;
   body_bytes_in_ = body_bytes_out_ = 0;

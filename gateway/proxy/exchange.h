@@ -114,7 +114,9 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
 
   void Prepare(ExchangeClient& client, RequestHead& head);
   Status Normalize();
-  Status CheckMethodAndBody() const;
+  Status CheckMethod() const;
+  Status CheckBodyLength() const;
+  uint64_t body_limit() const;
   Status CheckTls() const;
   bool NeedsFormBody() const;
   void MatchRoute();
@@ -149,7 +151,6 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   ExchangeClient* client_ = nullptr;
   RequestHead* request_head_ = nullptr;
   State state_ = State::kIdle;
-  bool peer_is_trusted_ = false;
   bool deadline_is_ours_ = false;  // by timeout.total, not the client's
   bool has_plugins_ = false;       // a chain applies
   bool is_own_ = false;            // the gateway asks

@@ -101,6 +101,42 @@ def test_bodies_at_the_limit_pass(origin, small_bodies):
     assert [len(request.body) for request in origin.requests] == [10000, 10000]
 
 
+def limited(origin, plugin_limit):
+    return {"gateway": {"client_max_body_size": "10KB"},
+            "routes": [route(origin.port, plugins={"client-control": {"max_body_size": plugin_limit}})]}
+
+
+def test_a_plugin_allows_longer_bodies_than_the_gateway(origin):
+    with Gateway(limited(origin, 20000)) as gateway:
+        with RawClient(gateway.port) as client:
+            assert client.request("POST", "/", b"x" * 20000).status == 200
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n" + b"x" * 20000
+                        + b"\r\n0\r\n\r\n")
+            assert client.read_response().status == 200
+    assert [len(request.body) for request in origin.requests] == [20000, 20000]
+
+
+def test_a_plugin_allows_any_body(origin):
+    with Gateway(limited(origin, 0)) as gateway:
+        with RawClient(gateway.port) as client:
+            assert client.request("POST", "/", b"x" * 300_000).status == 200
+
+
+def test_row89_a_plugin_allows_less(origin):
+    with Gateway(limited(origin, 100)) as gateway:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n"
+        with RawClient(gateway.port) as client:
+            response = client.send(head + b"Expect: 100-continue\r\n\r\n").read_response()
+            assert (response.status, response.informational) == (413, [])
+        with RawClient(gateway.port) as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n32\r\n" + b"x" * 50 + b"\r\n")
+            wait_for(lambda: b"POST / " in origin.received, "the head at the origin")
+            client.send_leniently((b"32\r\n" + b"x" * 50 + b"\r\n") * 2 + b"0\r\n\r\n")
+            assert client.read_response().status == 413
+            client.expect_close()
+    assert origin.requests == []
+
+
 # Time
 
 

@@ -13,12 +13,14 @@
         refused: "regex in the output of `sluice check`"
 
 `steps:` is a list of {request, response, upstream} where one request is not enough. What a case does
-not name is not compared; null means: must not be there. A list of values: that often, in that order.
+not name is not compared; null means: must not be there. A list of values: that often, in that order;
+{matches: regex}: once, and all of it matches. `gunzip` is the body that was compressed.
 Every case has a gateway's route and an origin of its own, by its Host; cases run over HTTP/1.1, or
 also over HTTP/2 with `http2: true`. Tokens: !jwt, !bearer, !public_key, !jwks, see tokens.py.
 """
 
 import glob
+import gzip
 import json
 import os
 import re
@@ -152,9 +154,15 @@ def _values(message, name):
 def compare(what, message, expected):
     for name, value in (expected.get("headers") or {}).items():
         found = _values(message, name)
+        if isinstance(value, dict):
+            assert len(found) == 1 and re.fullmatch(value["matches"], found[0]), \
+                f"{what}: {name}: expected one {value['matches']}, got {found}"
+            continue
         wanted = [] if value is None else [str(one) for one in
                                            (value if isinstance(value, list) else [value])]
         assert found == wanted, f"{what}: {name}: expected {wanted}, got {found}"
+    if "gunzip" in expected:
+        assert gzip.decompress(message.body).decode() == str(expected["gunzip"]), what
     if "body" in expected:
         assert message.body.decode() == str(expected["body"]), what
     if "json" in expected:
