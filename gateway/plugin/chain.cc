@@ -114,6 +114,11 @@ class StepWriter {
       *end_++ = {plugin.instance, plugin.cost, phase};
     }
   }
+  void AddEncoding(std::span<const ChainPlugin> plugins, Phase phase, bool encodes) {
+    for (const ChainPlugin& plugin : plugins) {
+      if (plugin.instance->kind->traits.encodes == encodes) Add({&plugin, 1}, phase);
+    }
+  }
   size_t size() const { return static_cast<size_t>(end_ - part_); }
   std::span<const ChainStep> Finish() { return {std::exchange(part_, end_), end_}; }
 
@@ -141,8 +146,16 @@ void AddResponsePhases(Chain& chain, StepWriter& steps) {
     return steps.Finish();
   };
   chain.before_proxy = add(Phase::kBeforeProxy);
-  chain.header_filter = add(Phase::kHeaderFilter);
-  chain.body_filter = add(Phase::kBodyFilter);
+  // What encodes the body is behind all that read or change it.
+  const auto add_filters = [&](Phase phase) {
+    for (const bool encodes : {false, true}) {
+      steps.AddEncoding(chain.global, phase, encodes);
+      steps.AddEncoding(chain.own, phase, encodes);
+    }
+    return steps.Finish();
+  };
+  chain.header_filter = add_filters(Phase::kHeaderFilter);
+  chain.body_filter = add_filters(Phase::kBodyFilter);
   chain.log = add(Phase::kLog);
 }
 

@@ -67,6 +67,8 @@ struct PluginTraits {
   // it decides, and the request goes on whatever it says.
   bool enforces = false;
   bool authenticates = false;  // sets the consumer; is not taken over from a consumer's plugins
+  // It encodes the body (compression): it filters responses behind all that read or change them.
+  bool encodes = false;
 };
 
 // What a consumer or credential has for an authentication plugin: its key, and what the plugin's

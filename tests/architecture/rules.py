@@ -49,6 +49,7 @@ THIRD_PARTY = [
     ("tl::expected", r"tl/expected\.hpp", {"gateway/base": ANYWHERE}),
     ("yaml-cpp", r"yaml-cpp/.*", {"conf": ONE_CC}),
     ("RapidJSON", r"rapidjson/.*", {"conf": ONE_CC, "plugins/support": ONE_CC}),
+    ("zlib", r"zlib\.h", {"plugins/support": ONE_CC}),
     ("nlohmann-json", r"nlohmann/.*", {"conf": ONE_CC}),
     ("RE2", r"re2/.*", {"gateway/routing": ONE_CC}),
     ("PCRE2", r"pcre2\.h", {"gateway/routing": ONE_CC}),
