@@ -105,7 +105,14 @@ std::string ListAsJson() {
     json.Member("on_failure", traits.on_failure == FailureMode::kOpen ? "open" : "closed");
     json.Member("example", traits.example);
     json.Key("phases").Raw("[" + Phases(*kind, "\"") + "]");
-    json.Key("schema").Raw("{" + conf::SchemaJson(kind->schema()) + "}").EndObject();
+    json.Key("schema").Raw("{" + conf::SchemaJson(kind->schema()) + "}");
+    if (kind->metadata_schema != nullptr) {
+      json.Key("metadata_schema").Raw("{" + conf::SchemaJson(kind->metadata_schema()) + "}");
+    }
+    if (kind->credential_schema != nullptr) {
+      json.Key("consumer_schema").Raw("{" + conf::SchemaJson(kind->credential_schema()) + "}");
+    }
+    json.EndObject();
   }
   json.EndArray();
   return text + "\n";
