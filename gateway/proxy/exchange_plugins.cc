@@ -11,6 +11,14 @@
 #include "gateway/proxy/own_request.h"
 
 namespace sluice {
+namespace {
+
+// The client may send bytes of a tunnel behind this request, which must not become a request.
+bool AsksForTunnel(const RouteMatch& match, const RequestHead& head) {
+  return match && match.enable_websocket && Tunnel::IsAskedFor(head);
+}
+
+}  // namespace
 
 ExchangePlugins::ExchangePlugins(ProxyContext& context, Exchange& exchange)
     : run(*this), context_(context), exchange_(exchange), timer_(context.loop) {}
@@ -146,6 +154,7 @@ void Exchange::OnChainResumed(ChainRun::Result result) {
 
 void Exchange::ReplyPluginFailed() {
   const ChainRun& run = plugins_->run;
+  if (AsksForTunnel(match_, *view_.head)) client_->CloseAfterResponse();
   Reply(GatewayError(ErrorCode::kPluginFailed,
                      std::string(run.failed_plugin()) + ": " + std::string(run.failure())));
 }
@@ -153,7 +162,7 @@ void Exchange::ReplyPluginFailed() {
 void Exchange::ReplyFromPlugin() {
   call_.End();
   const PluginReply& reply = plugins_->run.reply();
-  if (tunnel_.is_asked()) client_->CloseAfterResponse();
+  if (AsksForTunnel(match_, *view_.head)) client_->CloseAfterResponse();
   Arena& scratch = context_.loop.scratch();
   std::string_view body = reply.body;
   if (IsGrpc(*view_.head)) {
