@@ -16,6 +16,7 @@ GatewayConfig DecodeGateway(const Place* place);
 // A service is only a part of its routes, so it does not appear in Config.
 struct ServiceConfig {
   std::string id;
+  std::string name;
   std::vector<std::string> hosts;
   std::optional<UpstreamConfig> upstream;  // inline
   std::string upstream_id;

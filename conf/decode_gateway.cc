@@ -9,6 +9,9 @@ namespace sluice::conf {
 namespace {
 
 constexpr std::string_view kDefaultListen = "0.0.0.0:9080";
+constexpr std::string_view kDefaultMetrics = "127.0.0.1:9091";  // as APISIX's
+// What metrics have room for (MetricSlabs::kMaxRoutes).
+constexpr uint32_t kMostMetricRoutes = 8000;
 constexpr int kMaximumWorkers = 512;
 
 struct Workers {
@@ -119,6 +122,27 @@ struct ErrorLog {
   }
 };
 
+struct Metrics {
+  std::optional<MetricsConfig> operator()(const Place& place) const {
+    using T = MetricsConfig;
+    static const Fields<T> kFields = {
+        Bind("address", &T::address, ListenAddress{}),
+        Bind("max_routes", &T::max_routes, Integer<uint32_t>{0, kMostMetricRoutes}),
+        Bind("compat", &T::compat, Boolean{}),
+    };
+    MetricsConfig metrics;
+    const Node& node = place.node;
+    if (node.kind == Node::Kind::kBool && !node.boolean) {
+      metrics.enabled = false;
+    } else if (node.is_map()) {
+      ReadFields(place, kFields, metrics);
+    } else {
+      return place.Expected("false or a map with address, max_routes and compat");
+    }
+    return metrics;
+  }
+};
+
 // RFC 9110 7.6.3: a pseudonym is a token; our name may also be written as a host.
 struct Pseudonym {
   std::optional<std::string> operator()(const Place& place) const {
@@ -175,6 +199,7 @@ const Fields<GatewayConfig>& GatewayFields() {
       Bind("pid", &T::pid, Text{}),
       Bind("access_log", &T::access_log, AccessLog{}),
       Bind("error_log", &T::error_log, ErrorLog{}),
+      Bind("metrics", &T::metrics, Metrics{}),
       Bind("trusted_proxies", &T::trusted_proxies, ListOf<AddressRange>{}),
       Bind("via", &T::via, Pseudonym{}),
       Bind("client_max_body_size", &T::client_max_body_size, ByteSize<uint64_t>{}),
@@ -206,6 +231,9 @@ GatewayConfig DecodeGateway(const Place* place) {
     ListenConfig listen;
     if (auto address = SocketAddress::Make(kDefaultListen)) listen.address = *std::move(address);
     gateway.listen.push_back(listen);
+  }
+  if (gateway.metrics.enabled && gateway.metrics.address == SocketAddress()) {
+    if (auto address = SocketAddress::Make(kDefaultMetrics)) gateway.metrics.address = *address;
   }
   return gateway;
 }

@@ -113,7 +113,7 @@ const Fields<ServiceConfig>& ServiceFields() {
   static const Fields<T> kFields = [] {
     Fields<T> fields = {
         Bind("id", &T::id, Id{}),
-        Accept<T>("name", Text{1, 256}),
+        Bind("name", &T::name, Text{1, 256}),
         Accept<T>("desc", Text{0, 256}),
         Bind("hosts", &T::hosts, ListOf<HostPattern>{.item = {}, .min = 1}),
         Bind("upstream", &T::upstream, InlineUpstream{}),

@@ -34,6 +34,8 @@ class Decoder {
  private:
   class PluginUpstreams;
   struct Service {
+    std::string id;
+    std::string name;
     std::vector<std::string> hosts;
     int32_t upstream = -1;
     bool enable_websocket = false;
@@ -125,8 +127,11 @@ void Decoder::AddUpstream(const Place& place) {
 void Decoder::AddService(const Place& place) {
   ServiceConfig config = DecodeService(place);
   if (config.id.empty()) config.id = service_ids_.Generate(place.node, {"name", "hosts"});
-  Service service{std::move(config.hosts), -1, config.enable_websocket,
-                  plugins_.Add(place, config.plugins, "service/" + config.id)};
+  Service service{.id = config.id,
+                  .name = std::move(config.name),
+                  .hosts = std::move(config.hosts),
+                  .enable_websocket = config.enable_websocket,
+                  .plugins = plugins_.Add(place, config.plugins, "service/" + config.id)};
   if (config.upstream) {
     service.upstream = AddInline(*std::move(config.upstream), "service/" + config.id);
   } else if (!config.upstream_id.empty()) {
@@ -153,12 +158,13 @@ void Decoder::AddRoute(const Place& place) {
     if (index >= 0) {
       const Service& service = services_[static_cast<size_t>(index)];
       route.upstream = service.upstream;
+      route.service_id = service.id;
+      route.service_name = service.name;
       if (route.hosts.empty()) route.hosts = service.hosts;
       route.enable_websocket = service.enable_websocket;
       service_plugins = service.plugins;
     }
   }
-  route.service_id = draft.service_id;
   route.plugin_sets = plugins_.OfRoute(place, draft, service_plugins);
   if (draft.enable_websocket) route.enable_websocket = *draft.enable_websocket;
   if (draft.upstream) {

@@ -44,6 +44,13 @@ struct ErrorLogConfig {
   LogLevel level = LogLevel::kInfo;
 };
 
+struct MetricsConfig {
+  bool enabled = true;
+  SocketAddress address;       // where the controller serves them
+  uint32_t max_routes = 1000;  // with series of their own; the others share some
+  bool compat = true;          // also with APISIX's names
+};
+
 struct TimeoutConfig {
   Duration header = seconds(10);
   Duration body = seconds(30);
@@ -80,6 +87,7 @@ struct GatewayConfig {
   std::string pid = "/run/sluice/sluice.pid";
   AccessLogConfig access_log;
   ErrorLogConfig error_log;
+  MetricsConfig metrics;
   std::vector<Cidr> trusted_proxies;
   std::string via;                    // pseudonym for the Via field; empty: no Via
   uint64_t client_max_body_size = 0;  // 0: no limit
@@ -212,6 +220,7 @@ struct RouteConfig {
   bool enabled = true;            // status: 1
   bool enable_websocket = false;  // the route's, or else the service's
   int32_t upstream = -1;          // index into Config::upstreams; -1: none (503 at run time)
+  std::string service_name;
   std::optional<UpstreamTimeouts> timeout;  // the route's own, before the upstream's
   std::vector<int32_t> plugin_sets;  // in Config::plugins; what a nearer one has, hides the further
   Position position;

@@ -210,6 +210,7 @@ class Sluice(Server):
                 "pid": f"{at}/sluice.pid",
                 "access_log": False,
                 "error_log": {"path": "stderr", "level": "warn"},
+                "metrics": False,  # they are counted all the same
                 "timeouts": {"keepalive": "300s"},
                 "limits": {"worker_connections": self.connections},
             },

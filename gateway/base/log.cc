@@ -14,6 +14,8 @@ namespace {
 struct LogState {
   std::atomic<LogLevel> level = LogLevel::kInfo;
   std::atomic<int> fd = STDERR_FILENO;
+  std::atomic<std::atomic<uint64_t>*> warnings = nullptr;
+  std::atomic<std::atomic<uint64_t>*> errors = nullptr;
   std::string role = "sluice";
 };
 
@@ -53,8 +55,18 @@ LogLevel GetLogLevel() { return State().level; }
 void SetLogOutput(int fd) { State().fd = fd; }
 void SetLogRole(std::string_view role) { State().role = role; }
 
+void CountLogLines(std::atomic<uint64_t>* warnings, std::atomic<uint64_t>* errors) {
+  State().warnings = warnings;
+  State().errors = errors;
+}
+
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
   LogState& state = State();
+  if (level == LogLevel::kWarn || level == LogLevel::kError) {
+    std::atomic<uint64_t>* const count =
+        level == LogLevel::kWarn ? state.warnings.load() : state.errors.load();
+    if (count != nullptr) count->fetch_add(1, std::memory_order_relaxed);
+  }
   if (level < state.level || level >= LogLevel::kOff) return;
   std::string line = FormatIso8601(WallNow());
   line += ' ';

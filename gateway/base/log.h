@@ -3,6 +3,7 @@
 // at start or when logs are reopened.
 #pragma once
 
+#include <atomic>
 #include <concepts>
 #include <cstdint>
 #include <initializer_list>
@@ -33,6 +34,9 @@ LogLevel GetLogLevel();
 // may be writing. The role is set once, before there are threads.
 void SetLogOutput(int fd);
 void SetLogRole(std::string_view role);
+
+// Where warnings and errors are counted, whether the level shows them or not. Null: nowhere.
+void CountLogLines(std::atomic<uint64_t>* warnings, std::atomic<uint64_t>* errors);
 
 // Never blocks for more than one write, never fails: a line that cannot be written is dropped. From
 // any thread.

@@ -14,6 +14,7 @@
 #include "gateway/control/control_server.h"
 #include "gateway/control/health_checker.h"
 #include "gateway/control/messages.h"
+#include "gateway/control/metrics_server.h"
 #include "gateway/control/privileges.h"
 #include "gateway/control/reload.h"
 #include "gateway/control/role.h"
@@ -21,6 +22,7 @@
 #include "gateway/net/ipc_channel.h"
 #include "gateway/net/loop.h"
 #include "gateway/net/watchers.h"
+#include "gateway/observe/metric_slabs.h"
 #include "gateway/proxy/endpoint_table.h"
 
 namespace sluice {
@@ -29,6 +31,9 @@ namespace {
 class Controller final : public IpcChannel::Observer {
  public:
   explicit Controller(Loop& loop) : loop_(loop) {}
+  ~Controller() { CountLogLines(nullptr, nullptr); }
+  Controller(const Controller&) = delete;
+  Controller& operator=(const Controller&) = delete;
   int Run();
 
   // IpcChannel::Observer
@@ -39,6 +44,8 @@ class Controller final : public IpcChannel::Observer {
   Status HandleMessage(IpcMessage& message);
   Status OnStart(IpcMessage& message);
   Status BeginChecks(const conf::Config& config);
+  void ServeMetrics(UniqueFd socket);
+  void CountReload(bool committed);
   Status OnAnswer(const IpcMessage& message);
   void OnCommand(uint64_t id, const ControlRequest& request);
   void WatchFiles(const std::vector<std::string>& files);
@@ -50,7 +57,9 @@ class Controller final : public IpcChannel::Observer {
   std::unique_ptr<ControlServer> server_;
   std::unique_ptr<Reload> reload_;
   std::shared_ptr<EndpointTable> endpoints_;
+  std::shared_ptr<MetricSlabs> slabs_;
   std::unique_ptr<HealthChecker> health_;
+  std::unique_ptr<MetricsServer> metrics_;
   std::map<std::string, std::unique_ptr<FileWatcher>> watched_;
   std::unique_ptr<SignalWatcher> terminate_;
   bool ended_ = false;
@@ -96,6 +105,11 @@ Status Controller::HandleMessage(IpcMessage& message) {
     case MessageType::kLogs:
       if (message.fds.size() != 1) return GatewayError(ErrorCode::kInternal, "one log is expected");
       return TakeErrorLog(message.fds[0]);
+    case MessageType::kMetrics:
+      if (message.fds.size() > 1) return GatewayError(ErrorCode::kInternal, "one socket at most");
+      metrics_.reset();
+      if (!message.fds.empty()) ServeMetrics(std::move(message.fds[0]));
+      return {};
     case MessageType::kReload:
       reload_->Request("signal", false);
       return {};
@@ -106,12 +120,16 @@ Status Controller::HandleMessage(IpcMessage& message) {
 
 Status Controller::OnStart(IpcMessage& message) {
   SLUICE_ASSIGN_OR_RETURN(const ControllerStart start, ControllerStart::Unpack(message.payload));
-  if (message.fds.size() != 4) {
+  if (message.fds.size() < 5 || message.fds.size() > 6) {
     return GatewayError(ErrorCode::kInternal,
-                        "document, log, control socket and endpoint table are expected");
+                        "document, log, control socket, endpoint table, metric slabs and perhaps a "
+                        "socket for metrics are expected");
   }
   SLUICE_ASSIGN_OR_RETURN(endpoints_,
                           EndpointTable::Map(message.fds[3], start.processes, start.processes - 1));
+  SLUICE_ASSIGN_OR_RETURN(slabs_,
+                          MetricSlabs::Map(message.fds[4], start.processes, start.processes - 1));
+  CountLogLines(&slabs_->own().warnings, &slabs_->own().errors);
   SLUICE_TRY(TakeErrorLog(message.fds[1]));
   SLUICE_TRY(DropPrivileges(start.account, Keep::kReading));
   SLUICE_ASSIGN_OR_RETURN(const std::string document, ReadDocument(message.fds[0].get()));
@@ -130,7 +148,9 @@ Status Controller::OnStart(IpcMessage& message) {
                          int fd) { Send(type, payload, fd); },
           .on_files = [this](const std::vector<std::string>& files) { WatchFiles(files); },
           .on_committed = [this](const conf::Config& config,
-                                 const TlsResources& tls) { health_->Adopt(config, &tls); }});
+                                 const TlsResources& tls) { health_->Adopt(config, &tls); },
+          .on_result = [this](bool served) { CountReload(served); }});
+  if (message.fds.size() == 6) ServeMetrics(std::move(message.fds[5]));
   SLUICE_ASSIGN_OR_RETURN(
       server_, ControlServer::Make(
                    loop_, std::move(message.fds[2]),
@@ -153,6 +173,22 @@ Status Controller::BeginChecks(const conf::Config& config) {
   }
   health_->Adopt(config, tls.get());
   return {};
+}
+
+void Controller::ServeMetrics(UniqueFd socket) {
+  metrics_ = std::make_unique<MetricsServer>(loop_, std::move(socket), [this] {
+    return MetricsSources{.config = reload_->committed_config(),
+                          .revision = reload_->revision(),
+                          .endpoints = endpoints_,
+                          .slabs = slabs_};
+  });
+}
+
+void Controller::CountReload(bool committed) {
+  ProcessCounters& counters = slabs_->own();
+  (committed ? counters.reloads : counters.reloads_refused).Add();
+  if (committed)
+    counters.last_reload.Set(static_cast<uint64_t>(WallNow().time_since_epoch() / seconds(1)));
 }
 
 Status Controller::OnAnswer(const IpcMessage& message) {
@@ -182,7 +218,9 @@ void Controller::OnCommand(uint64_t id, const ControlRequest& request) {
     });
   }
   const HostStatus status(reload_->committed(), *endpoints_);
-  if (request.command == "status") return server_->Reply(id, status.ToJson(reload_->revision()));
+  if (request.command == "status") {
+    return server_->Reply(id, status.ToJson(reload_->revision(), ReadPlugins(*slabs_)));
+  }
   if (request.command == "node") {
     const auto done = status.OrderNode(request.Argument("order"), request.Argument("upstream"),
                                        request.Argument("node"));

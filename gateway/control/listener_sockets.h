@@ -23,6 +23,7 @@ class ListenerSockets {
   // The address that is bound; differs from the settings when they ask for port 0.
   const SocketAddress& bound() const { return bound_; }
 
+  bool is_open() const { return !slots_.empty(); }
   int fd(int slot) const;  // -1 when closed
   // While a worker is kept from starting, its share of new connections should go to the others.
   void CloseSlot(int slot);

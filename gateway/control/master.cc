@@ -62,8 +62,10 @@ Master::Master(Loop& loop, const Options& options, UniqueFd ready_pipe)
       ticket_timer_(loop) {}
 
 Master::~Master() {
+  CountLogLines(nullptr, nullptr);
   DropChange();
   for (ListenerSockets& listener : listeners_) listener.Remove();
+  metrics_.Remove();
   if (control_socket_) unlink(settings_.control.c_str());
 }
 
@@ -80,9 +82,12 @@ Status Master::Start(const conf::Config& config) {
   SLUICE_TRY(MakeSockets());
   SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Make());
   RotateTicketKeys();
-  SLUICE_ASSIGN_OR_RETURN(endpoints_, EndpointTable::Make(static_cast<uint32_t>(count) + 1));
+  const uint32_t roles = static_cast<uint32_t>(count) + 1;
+  SLUICE_ASSIGN_OR_RETURN(endpoints_, EndpointTable::Make(roles));
   SLUICE_ASSIGN_OR_RETURN(limits_,
                           SharedLimits::Make(settings_.limit_keys, static_cast<uint32_t>(count)));
+  SLUICE_ASSIGN_OR_RETURN(slabs_, MetricSlabs::Make(roles));
+  CountLogLines(&slabs_->own().warnings, &slabs_->own().errors);
   RaiseLimits();
   WatchSignals();
   for (const auto& worker : workers_) SLUICE_TRY(StartChild(*worker));
@@ -101,6 +106,7 @@ Status Master::MakeFiles() {
 
 Status Master::MakeSockets() {
   SLUICE_ASSIGN_OR_RETURN(listeners_, OpenAdded(settings_));
+  SLUICE_ASSIGN_OR_RETURN(metrics_, OpenMetrics(settings_.metrics));
   SLUICE_ASSIGN_OR_RETURN(const auto control, SocketAddress::Make("unix:" + settings_.control));
   SLUICE_ASSIGN_OR_RETURN(control_socket_, ListenOnPath(control, kControlBacklog, 0600));
   return {};
@@ -165,7 +171,7 @@ void Master::IntroduceWorker(ChildProcess& worker) {
   const WorkerStart start{static_cast<uint32_t>(worker.index()), revision_, account_,
                           endpoints_->processes(), limits_->keys()};
   std::vector<int> fds = {document_.get(), ticket_keys_->memory().get(), endpoints_->memory().get(),
-                          limits_->memory().get()};
+                          limits_->memory().get(), slabs_->memory().get()};
   for (const int fd : LogDescriptors()) fds.push_back(fd);
   worker.Send(MessageType::kStartWorker, start.Pack(), fds);
   for (ListenerSockets& listener : listeners_) {
@@ -188,8 +194,9 @@ void Master::IntroduceController() {
                               .prefix = options_.prefix,
                               .daemon = options_.daemon,
                               .processes = endpoints_->processes()};
-  const std::array<int, 4> fds = {document_.get(), LogDescriptors().front(), control_socket_.get(),
-                                  endpoints_->memory().get()};
+  std::vector<int> fds = {document_.get(), LogDescriptors().front(), control_socket_.get(),
+                          endpoints_->memory().get(), slabs_->memory().get()};
+  if (metrics_.is_open()) fds.push_back(metrics_.fd(0));
   controller_.Send(MessageType::kStartController, start.Pack(), fds);
 }
 
@@ -261,6 +268,9 @@ void Master::OnAllReady() {
   for (const ListenerSockets& listener : listeners_) {
     Log(LogLevel::kInfo, "listening", {{"address", listener.bound().ToString()}});
   }
+  if (metrics_.is_open()) {
+    Log(LogLevel::kInfo, "serving metrics", {{"address", metrics_.bound().ToString()}});
+  }
   Log(LogLevel::kInfo, "serving", {{"version", SLUICE_VERSION}, {"workers", workers_.size()}});
   notifier_.Ready(StatusLine());
   if (const auto interval = notifier_.watchdog_interval()) {
@@ -278,8 +288,10 @@ void Master::OnAllReady() {
 
 void Master::OnChildDied(ChildProcess& child, const std::string& how) {
   const bool is_worker = child.role() == Role::kWorker;
-  endpoints_->ClearColumn(is_worker ? static_cast<uint32_t>(child.index())
-                                    : endpoints_->processes() - 1);
+  const uint32_t column =
+      is_worker ? static_cast<uint32_t>(child.index()) : endpoints_->processes() - 1;
+  endpoints_->ClearColumn(column);
+  slabs_->OnDied(column);
   if (is_worker) {
     limits_->ClearLedger(static_cast<uint32_t>(child.index()));
     rollout_.OnDied(child);
@@ -291,6 +303,8 @@ void Master::OnChildDied(ChildProcess& child, const std::string& how) {
   if (state_ == State::kStarting) {
     return FailStart(child.name() + " died during the start: " + how);
   }
+  ProcessCounters& counters = slabs_->own();
+  (is_worker ? counters.worker_deaths : counters.controller_deaths).Add();
   RestartLater(child, "a process died", how);
   notifier_.Status(StatusLine());
 }

@@ -82,6 +82,9 @@ Result<Master::Change> Master::PlanChange(IpcMessage& message) {
       change.settings.error_log != settings_.error_log) {
     SLUICE_ASSIGN_OR_RETURN(change.logs, LogFiles::Open(change.settings));
   }
+  if (change.settings.metrics != settings_.metrics) {
+    SLUICE_ASSIGN_OR_RETURN(change.metrics, OpenMetrics(change.settings.metrics));
+  }
   return change;
 }
 
@@ -112,8 +115,29 @@ Result<std::vector<ListenerSockets>> Master::OpenAdded(const ProcessSettings& se
   return added;
 }
 
+Result<ListenerSockets> Master::OpenMetrics(const std::string& address) {
+  constexpr int kBacklog = 64;
+  if (address.empty()) return ListenerSockets();
+  auto sockets = ListenerSockets::Make({address, kBacklog, address}, 1, false);
+  if (sockets.has_value()) return sockets;
+  Error error = std::move(sockets).error();
+  error.detail.insert(0, "gateway.metrics: ");
+  return error;
+}
+
+void Master::ApplyMetrics(ListenerSockets metrics) {
+  metrics_.Remove();
+  metrics_ = std::move(metrics);
+  std::vector<int> fds;
+  if (metrics_.is_open()) fds.push_back(metrics_.fd(0));
+  controller_.Send(MessageType::kMetrics, {}, fds);
+  Log(LogLevel::kInfo, metrics_.is_open() ? "serving metrics" : "serves no metrics",
+      {{"address", metrics_.bound().ToString()}});
+}
+
 void Master::DropChange() {
   if (!change_.has_value()) return;
+  if (change_->metrics.has_value()) change_->metrics->Remove();
   for (ListenerSockets& added : change_->added) added.Remove();
   change_.reset();
 }
@@ -140,6 +164,7 @@ Status Master::OnCommit(uint64_t revision) {
   const bool other_rotation = change.settings.ticket_rotation != settings_.ticket_rotation;
   settings_ = std::move(change.settings);
   SetLogLevel(settings_.log_level);
+  if (change.metrics.has_value()) ApplyMetrics(std::move(*change.metrics));
   if (more_files) RaiseLimits();
   if (other_rotation) RotateTicketKeys();
   if (change.logs.has_value()) InstallLogs(std::move(*change.logs));

@@ -19,6 +19,7 @@
 #include "gateway/net/loop.h"
 #include "gateway/net/ticket_keys.h"
 #include "gateway/net/watchers.h"
+#include "gateway/observe/metric_slabs.h"
 #include "gateway/plugin/shared_limits.h"
 #include "gateway/proxy/endpoint_table.h"
 
@@ -50,6 +51,7 @@ class Master final : public ChildProcess::Observer {
     ProcessSettings settings;
     std::vector<ListenerSockets> added;
     std::optional<LogFiles> logs;
+    std::optional<ListenerSockets> metrics;  // the address changes; its settings may be empty: off
   };
 
   Status MakeFiles();
@@ -76,6 +78,8 @@ class Master final : public ChildProcess::Observer {
   Status OnPrepare(IpcMessage& message);
   Result<Change> PlanChange(IpcMessage& message);
   Result<std::vector<ListenerSockets>> OpenAdded(const ProcessSettings& settings);
+  static Result<ListenerSockets> OpenMetrics(const std::string& address);
+  void ApplyMetrics(ListenerSockets metrics);
   void DropChange();
   void RefuseChange(uint64_t revision, const Rollout::Refusal& refusal);
   Status OnCommit(uint64_t revision);
@@ -113,9 +117,11 @@ class Master final : public ChildProcess::Observer {
   LogFiles logs_;
   UniqueFd control_socket_;
   std::vector<ListenerSockets> listeners_;
+  ListenerSockets metrics_;  // with no settings: off
   std::shared_ptr<TicketKeys> ticket_keys_;
   std::shared_ptr<EndpointTable> endpoints_;
   std::shared_ptr<SharedLimits> limits_;
+  std::shared_ptr<MetricSlabs> slabs_;
 
   std::vector<std::unique_ptr<ChildProcess>> workers_;
   ChildProcess controller_;

@@ -19,11 +19,14 @@ namespace sluice {
 
 enum class MessageType : uint32_t {
   // To a role. Descriptors in [].
-  kStartWorker = 1,  // WorkerStart [document, ticket keys, endpoints, error log, access log if on]
-  kStartController,  // ControllerStart [document, error log, control socket]
+  kStartWorker = 1,  // WorkerStart [document, ticket keys, endpoints, limits, metric slabs, error
+                     // log, access log if on]
+  kStartController,  // ControllerStart [document, error log, control socket, endpoints, slabs,
+                     // socket for metrics if on]
   kListen,           // bound address, configured address [listening socket]
   kUnlisten,         // bound address
   kLogs,             // [error log, access log if on]
+  kMetrics,          // to the controller: where to serve metrics now [listening socket if on]
   kReload,           // to the controller: HUP came
   kQuit,             // finish what is under way, then exit
   kQuitNow,          // exit at once

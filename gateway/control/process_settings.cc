@@ -26,6 +26,11 @@ std::string Resolve(const std::string& path, const PathOrigin& origin) {
   return (base / path).lexically_normal().string();
 }
 
+std::string AddressOf(const SocketAddress& address, const PathOrigin& origin) {
+  return address.is_unix() ? "unix:" + Resolve(std::string(address.path()), origin)
+                           : address.ToString();
+}
+
 bool IsStandardStream(std::string_view path) { return path == "stderr" || path == "stdout"; }
 
 }  // namespace
@@ -40,10 +45,8 @@ ProcessSettings ProcessSettings::Make(const conf::Config& config, const PathOrig
   settings.workers = gateway.workers;
   settings.user = gateway.user;
   for (const conf::ListenConfig& listen : gateway.listen) {
-    const std::string address = listen.address.is_unix()
-                                    ? "unix:" + Resolve(std::string(listen.address.path()), origin)
-                                    : listen.address.ToString();
-    settings.listen.push_back({address, listen.backlog, listen.address.ToString()});
+    settings.listen.push_back(
+        {AddressOf(listen.address, origin), listen.backlog, listen.address.ToString()});
   }
   settings.pid = place(gateway.pid, "pid", "/run/sluice.pid");
   settings.control = place(gateway.control, "control", "/run/control.sock");
@@ -61,6 +64,7 @@ ProcessSettings ProcessSettings::Make(const conf::Config& config, const PathOrig
   } else if (origin.daemon) {
     settings.error_log = log_directory + "/error.log";
   }
+  if (gateway.metrics.enabled) settings.metrics = AddressOf(gateway.metrics.address, origin);
   settings.log_level = gateway.error_log.level;
   settings.shutdown = gateway.timeouts.shutdown;
   settings.worker_connections = gateway.limits.worker_connections;
@@ -76,6 +80,7 @@ std::string ProcessSettings::Pack() const {
     writer.Text(one.address).Number(static_cast<uint64_t>(one.backlog)).Text(one.configured);
   }
   writer.Text(control).Text(state_dir).Text(pid).Text(access_log).Text(error_log);
+  writer.Text(metrics);
   writer.Number(static_cast<uint64_t>(log_level));
   writer.Number(static_cast<uint64_t>(shutdown.count())).Number(worker_connections);
   writer.Number(static_cast<uint64_t>(ticket_rotation.count())).Number(limit_keys);
@@ -100,6 +105,7 @@ Result<ProcessSettings> ProcessSettings::Unpack(std::string_view packed) {
   settings.pid = reader.Text();
   settings.access_log = reader.Text();
   settings.error_log = reader.Text();
+  settings.metrics = reader.Text();
   settings.log_level = static_cast<LogLevel>(reader.Number(static_cast<uint64_t>(LogLevel::kOff)));
   settings.shutdown = Duration(static_cast<int64_t>(reader.Number(INT64_MAX)));
   settings.worker_connections = static_cast<uint32_t>(reader.Number(UINT32_MAX));

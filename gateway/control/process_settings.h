@@ -37,6 +37,7 @@ struct ProcessSettings {
   std::string pid;
   std::string access_log;  // a path, "stdout" or "stderr"; empty: off
   std::string error_log;   // a path or "stderr"
+  std::string metrics;     // as SocketAddress reads it; empty: off
   LogLevel log_level = LogLevel::kInfo;
   Duration shutdown{};
   uint32_t worker_connections = 0;

@@ -217,6 +217,7 @@ void Reload::OnCommitted(uint64_t revision) {
 
 void Reload::Finish(const ReloadReport& report) {
   LogReport(report);
+  if (report.changed || !report.ok) observer_.on_result(report.ok);
   if (announced_ || !report.ok) {
     const std::string_view note = report.ok ? "" : "; the last reload was refused";
     observer_.send(MessageType::kReloaded, MessageWriter().Text(note).Take(), -1);

@@ -50,6 +50,8 @@ class Reload {
     std::function<void(const std::vector<std::string>& files)> on_files;
     // After each revision that has come to serve.
     std::function<void(const conf::Config& config, const TlsResources& tls)> on_committed;
+    // After each reload that found a change: did it come to serve?
+    std::function<void(bool committed)> on_result;
   };
 
   Reload(Loop& loop, const ControllerStart& start, std::shared_ptr<const conf::Config> committed,
@@ -61,6 +63,7 @@ class Reload {
 
   // What serves now.
   const conf::Config& committed() const { return *committed_; }
+  const std::shared_ptr<const conf::Config>& committed_config() const { return committed_; }
   uint64_t revision() const { return revision_; }
 
   // Master's answers. A number that is not ours is an answer to a roll-out given up before.

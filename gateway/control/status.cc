@@ -203,6 +203,12 @@ const std::vector<uint32_t>& HostStatus::EndpointsOf(const conf::UpstreamConfig&
   return found == endpoints_.end() ? kNone : found->second;
 }
 
+std::vector<NodeStatus> HostStatus::NodesOf(const conf::UpstreamConfig& upstream) const {
+  std::vector<NodeStatus> nodes;
+  for (const uint32_t id : EndpointsOf(upstream)) nodes.push_back(ReadNode(id));
+  return nodes;
+}
+
 NodeStatus HostStatus::ReadNode(uint32_t id) const {
   const SharedRecord& record = table_.record(id);
   NodeStatus node{.name = record.name(),
@@ -235,7 +241,7 @@ std::optional<UpstreamStatus> HostStatus::ReadUpstream(const conf::UpstreamConfi
                         .breaker = ReadBreaker(table_.record(id), now_)};
 }
 
-std::string HostStatus::ToJson(uint64_t revision) const {
+std::string HostStatus::ToJson(uint64_t revision, const std::vector<PluginStatus>& plugins) const {
   std::string line;
   std::string text = "revision " + std::to_string(revision) + "\n";
   JsonWriter json(line);
@@ -253,14 +259,16 @@ std::string HostStatus::ToJson(uint64_t revision) const {
     json.Member("name", upstream.name).Member("type", type).Key("total");
     whole ? AppendUpstream(json, *whole, now_) : void(json.Null());
     json.Key("nodes").BeginArray();
-    for (const uint32_t id : EndpointsOf(upstream)) {
-      const NodeStatus node = ReadNode(id);
+    for (const NodeStatus& node : NodesOf(upstream)) {
       AppendNode(json, node, now_);
       AppendNode(text, node, now_);
     }
     json.EndArray().EndObject();
   }
-  json.EndArray().Member("text", text).EndObject();
+  json.EndArray().Key("plugins");
+  AppendPlugins(json, plugins);
+  AppendPlugins(text, plugins);
+  json.Member("text", text).EndObject();
   return line;
 }
 

@@ -14,6 +14,7 @@
 #include "conf/resources.h"
 #include "gateway/base/result.h"
 #include "gateway/base/time.h"
+#include "gateway/control/plugin_status.h"
 #include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/health.h"
 
@@ -49,7 +50,11 @@ class HostStatus {
   HostStatus(const conf::Config& config, EndpointTable& table);
 
   // The answers on the control socket, one line: everything as members, and as "text" for people.
-  std::string ToJson(uint64_t revision) const;
+  std::string ToJson(uint64_t revision, const std::vector<PluginStatus>& plugins) const;
+  // The nodes of an upstream, in order of priority and name.
+  std::vector<NodeStatus> NodesOf(const conf::UpstreamConfig& upstream) const;
+  std::optional<UpstreamStatus> ReadUpstream(const conf::UpstreamConfig& upstream) const;
+
   // `order` is drain, up or down. The error lists what there is.
   Result<std::string> OrderNode(std::string_view order, std::string_view upstream,
                                 std::string_view node) const;
@@ -59,7 +64,6 @@ class HostStatus {
   // The records of the endpoints of an upstream, in order of priority and name.
   const std::vector<uint32_t>& EndpointsOf(const conf::UpstreamConfig& upstream) const;
   NodeStatus ReadNode(uint32_t id) const;
-  std::optional<UpstreamStatus> ReadUpstream(const conf::UpstreamConfig& upstream) const;
 
   const conf::Config& config_;
   EndpointTable& table_;

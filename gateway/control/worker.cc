@@ -24,6 +24,9 @@ namespace {
 class Worker final : public IpcChannel::Observer {
  public:
   explicit Worker(Loop& loop) : loop_(loop), drain_limit_(loop) {}
+  ~Worker() { CountLogLines(nullptr, nullptr); }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
   int Run();
 
   // IpcChannel::Observer
@@ -40,6 +43,7 @@ class Worker final : public IpcChannel::Observer {
     ProxyServer::Revision built;     // with a snapshot when that succeeded
     ProxyServer::Revision previous;  // from which is taken what has not changed
     std::shared_ptr<const TicketKeys> ticket_keys;
+    std::shared_ptr<MetricSlabs> slabs;
     std::string error;
   };
 
@@ -69,6 +73,7 @@ class Worker final : public IpcChannel::Observer {
   std::shared_ptr<Pending> pending_;
   ProxyServer::Revision current_;
   std::shared_ptr<const TicketKeys> ticket_keys_;
+  std::shared_ptr<MetricSlabs> slabs_;
   uint32_t index_ = 0;
   UniqueFd access_log_;  // waits for the first snapshot, which names the format
   bool draining_ = false;
@@ -131,10 +136,10 @@ Status Worker::HandleMessage(IpcMessage& message) {
 
 Status Worker::OnStart(IpcMessage& message) {
   SLUICE_ASSIGN_OR_RETURN(const WorkerStart start, WorkerStart::Unpack(message.payload));
-  if (message.fds.size() < 5 || message.fds.size() > 6) {
-    return GatewayError(
-        ErrorCode::kInternal,
-        "document, session ticket keys, endpoint table, limits and logs are expected");
+  if (message.fds.size() < 6 || message.fds.size() > 7) {
+    return GatewayError(ErrorCode::kInternal,
+                        "document, session ticket keys, endpoint table, limits, metric slabs and "
+                        "logs are expected");
   }
   index_ = start.index;
   SLUICE_ASSIGN_OR_RETURN(ticket_keys_, TicketKeys::Map(message.fds[1]));
@@ -143,10 +148,13 @@ Status Worker::OnStart(IpcMessage& message) {
                           EndpointTable::Map(message.fds[2], start.processes, start.index));
   SLUICE_ASSIGN_OR_RETURN(memory.limits, SharedLimits::Map(message.fds[3], start.limit_keys,
                                                            start.processes - 1, start.index));
+  SLUICE_ASSIGN_OR_RETURN(slabs_, MetricSlabs::Map(message.fds[4], start.processes, start.index));
+  memory.slabs = slabs_;
   SetLogRole("worker-" + std::to_string(start.index));
-  SLUICE_TRY(TakeErrorLog(message.fds[4]));
+  CountLogLines(&slabs_->own().warnings, &slabs_->own().errors);
+  SLUICE_TRY(TakeErrorLog(message.fds[5]));
   SLUICE_TRY(DropPrivileges(start.account, Keep::kNothing));
-  if (message.fds.size() == 6) access_log_ = std::move(message.fds[5]);
+  if (message.fds.size() == 7) access_log_ = std::move(message.fds[6]);
   server_ = std::make_unique<ProxyServer>(loop_, start.index, std::move(memory));
   Build(start.revision, std::move(message.fds[0]), true);
   return {};
@@ -216,6 +224,7 @@ void Worker::Build(uint64_t revision, UniqueFd document, bool first) {
   pending->document = std::move(document);
   pending->previous = current_;
   pending->ticket_keys = ticket_keys_;
+  pending->slabs = slabs_;
   pending_ = pending;
   // Only a build that is still wanted finds its way back: this object dies before the loop does.
   std::weak_ptr<Pending> wanted = pending;
@@ -246,6 +255,9 @@ void Worker::BuildSnapshot(Pending& pending) {
     if (built.tls != nullptr) {
       built.plans = UpstreamPlans::Make(*config, pending.previous.plans.get());
       built.snapshot = Snapshot::Make(std::move(config), pending.revision, diagnostics);
+      if (built.snapshot != nullptr) {
+        built.series = SnapshotSeries::Make(*built.snapshot, pending.slabs);
+      }
     }
   }
   pending.previous = {};
@@ -352,9 +364,7 @@ void Worker::End(int exit_code) {
   server_->Drain([this] {
     const ProxyServer::Stats stats = server_->stats();
     Log(LogLevel::kInfo, "ended",
-        {{"connections", stats.connections_accepted},
-         {"requests", stats.requests},
-         {"http2_floods", stats.http2_floods}});
+        {{"connections", stats.connections_accepted}, {"requests", stats.requests}});
     loop_.Post([this] { loop_.Stop(); });
   });
 }

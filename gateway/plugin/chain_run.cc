@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/base/log.h"
+#include "gateway/base/ticks.h"
 #include "gateway/http/uri.h"
 #include "gateway/plugin/consumer.h"
 
@@ -108,8 +109,8 @@ PluginCost& ChainRun::CostOf(const ChainStep& step) {
 void ChainRun::CountTime(const ChainStep& step) {
   const uint64_t now = ReadTicks();
   PluginCost& cost = CostOf(step);
-  PluginCost::Add(cost.calls, 1);
-  PluginCost::Add(cost.running, now - ticks_);
+  cost.calls.Add();
+  cost.running.Add(now - ticks_);
   ticks_ = now;
 }
 
@@ -134,20 +135,20 @@ bool ChainRun::Settle(Verdict verdict, Result& result) {
         failure_ = "it suspended the request without a ticket";
         return Settle(Verdict::kFail, result);
       }
-      PluginCost::Add(cost.suspensions, 1);
+      cost.suspensions.Add();
       suspended_ = &step;
       result = Result::kSuspended;
       return true;
     case Verdict::kReply:
-      PluginCost::Add(cost.replies, 1);
+      cost.replies.Add();
       result = SettleReply(*step.instance);
       break;
     case Verdict::kFail:
-      PluginCost::Add(cost.failures, 1);
+      cost.failures.Add();
       result = SettleFailure(*step.instance);
       break;
   }
-  if (result == Result::kDone && step.instance->meta.shadow) PluginCost::Add(cost.shadowed, 1);
+  if (result == Result::kDone && step.instance->meta.shadow) cost.shadowed.Add();
   return result != Result::kDone;
 }
 
@@ -234,7 +235,7 @@ void ChainRun::OnTimeLimit() {
 void ChainRun::EndSuspension(Verdict verdict) {
   const ChainStep& step = *std::exchange(suspended_, nullptr);
   const uint64_t now = ReadTicks();
-  PluginCost::Add(CostOf(step).suspended, now - ticks_);
+  CostOf(step).suspended.Add(now - ticks_);
   ticks_ = now;
   current_ = step.instance;
   Result result = Result::kDone;

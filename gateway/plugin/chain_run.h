@@ -83,6 +83,7 @@ class ChainRun final : public Suspendable {
   bool is_suspended() const { return suspended_ != nullptr; }
   uint64_t request_body_limit() const { return chain_.request_body_limit; }
   bool filters_body() const { return !watching_.empty(); }
+  bool logs() const { return !chain_.log.empty(); }
 
   // What plugins have said.
   RequestContext& request() { return request_; }

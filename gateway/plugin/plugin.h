@@ -29,6 +29,7 @@
 #include "conf/declaration.h"
 #include "gateway/base/keyed_hash.h"
 #include "gateway/observe/access_log.h"
+#include "gateway/observe/series_labels.h"
 #include "gateway/plugin/request_context.h"
 #include "gateway/plugin/verdict.h"
 
@@ -55,6 +56,10 @@ class Plugin {
   // The same for a plugin that can do without: a body that is longer, or of which nobody knows how
   // long it is, passes by; request.body() is empty then.
   virtual uint64_t request_body_wish() const { return 0; }
+
+  // Where it stands the gateway counts the route's requests in series of their own. Null: it does
+  // not ask for that.
+  virtual const RouteSeries* route_series() const { return nullptr; }
 };
 
 struct PluginTraits {

@@ -21,6 +21,8 @@ ClientConnection::ClientConnection(ProxyContext& context, const SocketAddress& p
       id_(++context.connections_accepted) {
   SetPeer(peer);
   ++context.connections_open;
+  context.counters.connections.Add();
+  context.counters.present.connections.Set(context.connections_open);
   context.clients.PushBack(*this);
 }
 
@@ -119,11 +121,14 @@ void ClientConnection::BeginHandshake(std::string_view received) {
 
 void ClientConnection::OnSecured(Status status) {
   if (closing_) return;
+  ProcessCounters& counters = context_.counters;
   if (status.has_value()) {
+    (stream_.tls()->is_resumed() ? counters.handshakes_resumed : counters.handshakes_full).Add();
     // HTTP/2 inside TLS is agreed on by ALPN only (RFC 9113 3.3).
     const bool http2 = stream_.tls()->alpn() == "h2";
     return http2 ? StartProtocol<Http2Server>({}) : StartProtocol<Http1Server>({});
   }
+  counters.handshakes_failed.Add();
   Log(LogLevel::kDebug, "TLS handshake failed",
       {{"peer", peer_text_},
        {"listener", server_address_->ToString()},
@@ -168,6 +173,7 @@ bool ClientConnection::ReadPreface(std::string_view bytes) {
 }
 
 void ClientConnection::Refuse(std::string_view why) {
+  context_.counters.connections_refused.Add();
   Log(LogLevel::kWarn, "connection refused",
       {{"peer", peer_text_}, {"listener", server_address_->ToString()}, {"reason", why}});
   Close(ErrorCode::kMalformedRequest);

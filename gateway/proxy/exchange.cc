@@ -4,6 +4,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/text.h"
+#include "gateway/base/ticks.h"
 #include "gateway/http/uri.h"
 #include "gateway/proxy/client_address.h"
 #include "gateway/proxy/client_connection.h"
@@ -63,9 +64,8 @@ void Exchange::BeginOwn(ExchangeClient& client, RequestHead& head,
   active_ = std::move(active);
   is_own_ = true;
   match_ = {};
-  started_ = MonoNow();
+  started_ = ReadTicks();
   id_ = context_.NextRequestId();
-  ++context_.exchanges_open;
   view_ = RequestView();
   view_.head = request_head_ = &head;
   view_.host = head.authority;
@@ -91,10 +91,10 @@ void Exchange::Record(ExchangeClient& client, RequestHead& head, const Error& er
 void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   client_ = &client;
   active_ = context_.active;
-  started_ = MonoNow();
+  started_ = ReadTicks();
   id_ = context_.NextRequestId();
   ++context_.requests;
-  ++context_.exchanges_open;
+  context_.counters.present.exchanges.Add();
   view_ = RequestView();
   view_.head = request_head_ = &head;
   const ClientConnection& connection = *client.connection();
@@ -213,7 +213,6 @@ void Exchange::CallUpstream(size_t index, const conf::UpstreamTimeouts& timeouts
   state_ = State::kCalling;
   upstream_index_ = index;
   upstream_ = &active_->snapshot->config().upstreams[index];
-  called_ = started_;
   SetDeadline(total);
   if (match_.enable_websocket && !upstream_->http2 && Tunnel::IsAskedFor(*view_.head)) {
     tunnel_.Ask();
@@ -222,6 +221,7 @@ void Exchange::CallUpstream(size_t index, const conf::UpstreamTimeouts& timeouts
     return Reply(ClientError(ErrorCode::kMethodNotAllowed,
                              "expected a route with enable_websocket and an HTTP/1 upstream"));
   }
+  called_ = ReadTicks();
   call_.Start(active_->upstreams[upstream_index_], *upstream_, timeouts);
 }
 
@@ -332,8 +332,9 @@ void Exchange::OnSwitchingProtocols(const ResponseHead& head) {
     return OnCallFailed(status.error());
   }
   state_ = State::kTunnel;
+  context_.counters.present.tunnels.Add();
   status_ = upstream_status_ = head.status;
-  head_received_ = MonoNow();
+  head_received_ = ReadTicks();
   tunnel_.Open(call_.timeouts().read);
   call_.BeginTunnel();
   client_->BeginTunnel(head);
@@ -386,7 +387,7 @@ void Exchange::OnResponseHead(ResponseHead& head) {
   // The client may take bytes for a tunnel's that are none: they must not become a request.
   if (tunnel_.is_asked()) client_->CloseAfterResponse();
   status_ = upstream_status_ = head.status;
-  head_received_ = MonoNow();
+  head_received_ = ReadTicks();
   if (has_plugins_) return FilterHead(head, true);
   client_->SendResponseHead(head, context_.gateway().via);
 }
@@ -460,6 +461,7 @@ void Exchange::Reset() {
   reason_ = end_reason_ = ErrorCode::kNone;
   status_ = upstream_status_ = 0;
   body_bytes_in_ = body_bytes_out_ = 0;
+  called_ = 0;
 }
 
 }  // namespace sluice

@@ -143,7 +143,8 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void Reply(const Error& error);
   void ReplyInGrpc(ErrorCode reason, int status, std::string_view text);
   void Finish(ErrorCode reason);
-  void WriteAccessRecord();
+  void Count(uint64_t now);
+  void WriteAccessRecord(uint64_t now);
 
   // Hundreds are open at one time, and the caches are small: what a response needs stands together,
   // up to the first half of `call_`.
@@ -162,7 +163,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   int status_ = 0;
   int upstream_status_ = 0;
   uint64_t body_bytes_out_ = 0;
-  MonoTime head_received_{};
+  uint64_t head_received_ = 0;  // ticks
   std::shared_ptr<const ActiveSnapshot> active_;
   Tunnel tunnel_;
   UpstreamCall call_;
@@ -179,8 +180,9 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   uint64_t collect_limit_ = 0;
   std::unique_ptr<ExchangePlugins> plugins_;  // made at the first use
   RequestId id_;
-  MonoTime started_{};
-  MonoTime called_{};
+  // Ticks.
+  uint64_t started_ = 0;
+  uint64_t called_ = 0;  // the upstream
 };
 
 }  // namespace sluice

@@ -24,13 +24,13 @@ ExchangePlugins::ExchangePlugins(ProxyContext& context, Exchange& exchange)
     : run(*this), context_(context), exchange_(exchange), timer_(context.loop) {}
 
 void ExchangePlugins::Begin(const Chain& chain, RequestView& view, RequestHead& request,
-                            Arena& arena) {
+                            Arena& arena, std::span<PluginCost* const> costs) {
   run.Begin(chain, {.view = view,
                     .head = request,
                     .arena = arena,
                     .services = context_.plugin_services,
                     .suspensions = context_.suspensions,
-                    .costs = context_.active->plugin_costs});
+                    .costs = costs});
 }
 
 void ExchangePlugins::End() {
@@ -100,7 +100,7 @@ void CopyFields(const HeaderList& fields, Arena& arena, HeaderList& to) {
 void Exchange::BeginPlugins(const Chain& chain) {
   if (plugins_ == nullptr) plugins_ = std::make_unique<ExchangePlugins>(context_, *this);
   has_plugins_ = true;
-  plugins_->Begin(chain, view_, *request_head_, arena_);
+  plugins_->Begin(chain, view_, *request_head_, arena_, active_->series->costs());
   const BodyFraming& body = view_.head->body;
   if (!body.has_body() || request_ended_) return RunPlugins();
   const bool known = body.kind == BodyFraming::Kind::kLength;

@@ -20,7 +20,8 @@ class ExchangePlugins final : public ChainRun::Host {
  public:
   ExchangePlugins(ProxyContext& context, Exchange& exchange);
 
-  void Begin(const Chain& chain, RequestView& view, RequestHead& head, Arena& arena);
+  void Begin(const Chain& chain, RequestView& view, RequestHead& head, Arena& arena,
+             std::span<PluginCost* const> costs);
   void End();  // the exchange is over
 
   // The response's head goes through header_filter. `head` may change until the result is not

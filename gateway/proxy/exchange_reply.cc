@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "gateway/base/log.h"
+#include "gateway/base/ticks.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/error_reply.h"
 #include "gateway/proxy/exchange.h"
@@ -80,19 +81,44 @@ void Exchange::RefuseBody(uint64_t limit) {
 
 void Exchange::Finish(ErrorCode reason) {
   if (state_ == State::kDone || state_ == State::kIdle) return;
+  if (state_ == State::kTunnel) context_.counters.present.tunnels.Subtract();
   state_ = State::kDone;
   deadline_.Cancel();
   reason_ = reason;
-  if (!is_own_ && (context_.access_log != nullptr || has_plugins_)) WriteAccessRecord();
+  const uint64_t now = ReadTicks();
+  Count(now);
+  const bool plugins_log = has_plugins_ && plugins_->run.logs();
+  if (!is_own_ && (context_.access_log != nullptr || plugins_log)) WriteAccessRecord(now);
   if (std::exchange(has_plugins_, false)) plugins_->End();
-  --context_.exchanges_open;
   ExchangeClient* client = std::exchange(client_, nullptr);
   client->OnExchangeDone();  // may recycle this exchange: nothing may follow
 }
 
-void Exchange::WriteAccessRecord() {
+void Exchange::Count(uint64_t now) {
+  ProcessCounters& counters = context_.counters;
+  counters.upstream_attempts.Add(call_.attempts());
+  if (is_own_) return counters.own_requests.Add();
+  counters.present.exchanges.Subtract();
+  counters.ends[static_cast<size_t>(reason_)].Add();
+  const SnapshotSeries& series = *active_->series;
+  Traffic<Tally>& traffic = route_ == nullptr
+                                ? series.all_others()
+                                : series.traffic(active_->snapshot->IndexOf(*route_), view_);
+  traffic.bytes_received.Add(client_->request_bytes_in());
+  traffic.bytes_sent.Add(client_->response_bytes_out());
+  traffic.statuses[StatusSlot(status_)].Add();
+  if (status_ == 101) return;
+  const TickScale& scale = context_.tick_scale;
+  const Duration total = scale.Between(started_, now);
+  traffic.request.Count(total);
+  if (call_.attempts() == 0) return traffic.overhead.Count(total);
+  const Duration upstream = scale.Between(called_, now);
+  traffic.upstream.Count(upstream);
+  traffic.overhead.Count(total - upstream);
+}
+
+void Exchange::WriteAccessRecord(uint64_t now) {
   if (has_plugins_) plugins_->run.HideSecrets();
-  const MonoTime now = MonoNow();
   const Endpoint* endpoint = call_.endpoint();
   const bool answered = upstream_status_ != 0;
   AccessRecord record;
@@ -111,10 +137,11 @@ void Exchange::WriteAccessRecord() {
   record.connection_id = client_->connection()->id();
   record.id_high = id_.high;
   record.id_low = id_.low;
-  record.total = now - started_;
+  const TickScale& scale = context_.tick_scale;
+  record.total = scale.Between(started_, now);
   record.connect = call_.connect_time();
-  if (answered) record.ttfb = head_received_ - called_;
-  if (call_.attempts() > 0) record.upstream = now - called_;
+  if (answered) record.ttfb = scale.Between(called_, head_received_);
+  if (call_.attempts() > 0) record.upstream = scale.Between(called_, now);
   if (has_plugins_) plugins_->run.RunLog(record);
   if (context_.access_log != nullptr) context_.access_log->Write(record, WallNow());
 }

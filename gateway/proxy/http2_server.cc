@@ -378,11 +378,11 @@ void Http2Server::OnEof() {
 void Http2Server::CloseGracefully() {
   OnLost(ErrorCode::kClientClosed);
   if (codec_.flood() != Http2Flood::kNone) {
-    ++context_.http2_floods;
+    context_.counters.http2_floods.Add();
     Log(LogLevel::kWarn, "client floods an HTTP/2 connection",
         {{"peer", connection_.peer_text()},
          {"flood", Http2FloodName(codec_.flood())},
-         {"floods", context_.http2_floods}});
+         {"floods", context_.counters.http2_floods.value()}});
   }
   // Unread bytes would turn our close into a reset, which can overtake the GOAWAY.
   stream_.ShutdownWrite();

@@ -37,8 +37,14 @@ uint64_t Mix(uint64_t value) {
 
 }  // namespace
 
-ProxyContext::ProxyContext(Loop& event_loop, uint32_t index)
-    : loop(event_loop), worker_index(index), id_state_(RandomSeed(index)) {
+ProxyContext::ProxyContext(Loop& event_loop, uint32_t index,
+                           std::shared_ptr<MetricSlabs> metric_slabs)
+    : loop(event_loop),
+      worker_index(index),
+      slabs(std::move(metric_slabs)),
+      counters(slabs->own()),
+      tick_scale(slabs->scale()),
+      id_state_(RandomSeed(index)) {
   http2_limits.extended_connect = true;
 }
 
@@ -102,6 +108,7 @@ void ProxyContext::Reap(UpstreamSocket& connection) {
 void ProxyContext::Reap(ClientConnection& connection) {
   delete &connection;
   --connections_open;
+  counters.present.connections.Set(connections_open);
   if (on_connection_closed) on_connection_closed();
 }
 

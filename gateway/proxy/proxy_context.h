@@ -17,11 +17,12 @@
 #include "gateway/http/http2_codec.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
-#include "gateway/observe/plugin_cost.h"
+#include "gateway/observe/metric_slabs.h"
 #include "gateway/plugin/ticket.h"
 #include "gateway/proxy/plugin_services.h"
 #include "gateway/proxy/tls_resources.h"
 #include "gateway/snapshot/snapshot.h"
+#include "gateway/snapshot/snapshot_series.h"
 
 namespace sluice {
 
@@ -37,13 +38,14 @@ struct ActiveSnapshot {
   std::shared_ptr<const Snapshot> snapshot;
   std::vector<std::shared_ptr<UpstreamState>> upstreams;
   std::shared_ptr<const TlsResources> tls;
-  std::vector<PluginCost*> plugin_costs;  // by the numbers of the snapshot's chains
+  std::shared_ptr<const SnapshotSeries> series;
 };
 
 // What the workers of a host share, as one of them has mapped it.
 struct HostMemory {
   std::shared_ptr<EndpointTable> endpoints;
   std::shared_ptr<SharedLimits> limits;
+  std::shared_ptr<MetricSlabs> slabs;
 };
 
 // A random-looking 128-bit id for each request, unique across workers.
@@ -65,7 +67,7 @@ class UpstreamSocket : public ListNode<ActiveTag> {
 
 class ProxyContext {
  public:
-  ProxyContext(Loop& event_loop, uint32_t index);
+  ProxyContext(Loop& event_loop, uint32_t index, std::shared_ptr<MetricSlabs> metric_slabs);
   ~ProxyContext();
   ProxyContext(const ProxyContext&) = delete;
   ProxyContext& operator=(const ProxyContext&) = delete;
@@ -96,6 +98,9 @@ class ProxyContext {
 
   Loop& loop;
   const uint32_t worker_index;
+  const std::shared_ptr<MetricSlabs> slabs;
+  ProcessCounters& counters;  // this worker's
+  const TickScale& tick_scale;
   std::shared_ptr<const ActiveSnapshot> active;  // null until the first Adopt
   std::unique_ptr<AccessLog> access_log;         // null: off
   std::shared_ptr<EndpointTable> endpoints;
@@ -107,11 +112,9 @@ class ProxyContext {
   SuspensionTable suspensions;
   WorkerServices plugin_services{*this};
   bool draining = false;
-  uint64_t exchanges_open = 0;
   uint64_t connections_open = 0;
   uint64_t connections_accepted = 0;
   uint64_t requests = 0;
-  uint64_t http2_floods = 0;
   IntrusiveList<ClientConnection, ActiveTag> clients;
   IntrusiveList<ClientConnection, IdleTag> idle_clients;  // longest idle first
   IntrusiveList<UpstreamSocket, ActiveTag> upstream_connections;

@@ -36,8 +36,10 @@ struct OpenListener {
 };
 
 struct ProxyServer::Core final : Deadline::Observer {
-  Core(Loop& loop, uint32_t worker_index)
-      : context(loop, worker_index), log_flush(loop.deadlines(), *this), goodbye(loop) {
+  Core(Loop& loop, uint32_t worker_index, std::shared_ptr<MetricSlabs> slabs)
+      : context(loop, worker_index, std::move(slabs)),
+        log_flush(loop.deadlines(), *this),
+        goodbye(loop) {
     context.on_connection_closed = [this] { OnConnectionClosed(); };
     context.on_room = [this] { LookForRoom(); };
     log_flush.Set(loop.now() + kLogFlushInterval);
@@ -45,7 +47,10 @@ struct ProxyServer::Core final : Deadline::Observer {
 
   // Lines reach the file soon also when few requests come.
   void OnDeadline() override {
-    if (context.access_log != nullptr) context.access_log->Flush();
+    if (context.access_log != nullptr) {
+      context.access_log->Flush();
+      CountDroppedLines();
+    }
     log_flush.Set(context.loop.now() + kLogFlushInterval);
   }
 
@@ -58,6 +63,7 @@ struct ProxyServer::Core final : Deadline::Observer {
   void UpdateUpstreams(const conf::Config& config, const UpstreamPlans& plans,
                        ActiveSnapshot& active);
   void StartResolver();
+  void CountDroppedLines();
   void CloseUpstreams();
   template <typename Visit>
   void ForEachClient(Visit visit) {
@@ -76,11 +82,12 @@ struct ProxyServer::Core final : Deadline::Observer {
   bool room_is_looked_for = false;
   bool ended = false;  // by CloseAll: nobody waits any more
   MonoTime last_warning{};
+  uint64_t lines_dropped = 0;  // of the present access log, as counted
   std::function<void()> on_drained;
 };
 
 ProxyServer::ProxyServer(Loop& loop, uint32_t worker_index, HostMemory memory)
-    : core_(std::make_unique<Core>(loop, worker_index)) {
+    : core_(std::make_unique<Core>(loop, worker_index, std::move(memory.slabs))) {
   core_->context.endpoints = std::move(memory.endpoints);
   core_->context.limits = std::move(memory.limits);
 }
@@ -122,6 +129,7 @@ void ProxyServer::Core::OnAccept(int fd, const SocketAddress& peer,
   ClientConnection::Accept(context, fd, peer, listen);
   if (context.connections_open < context.gateway().limits.worker_connections || MakeRoom()) return;
   context.accepting_paused = true;
+  context.counters.accept_pauses.Add();
   if (context.loop.now() - last_warning >= seconds(1)) {
     last_warning = context.loop.now();
     Log(LogLevel::kWarn, "accepting is paused: worker_connections is reached",
@@ -134,6 +142,7 @@ void ProxyServer::Core::OnAccept(int fd, const SocketAddress& peer,
 bool ProxyServer::Core::MakeRoom() {
   ClientConnection* idle = context.idle_clients.front();
   if (idle == nullptr) return false;
+  context.counters.connections_displaced.Add();
   idle->Close(ErrorCode::kConnectionLimit);
   return true;
 }
@@ -180,6 +189,7 @@ void ProxyServer::Adopt(Revision revision) {
   core.UpdateUpstreams(revision.snapshot->config(), *revision.plans, *active);
   core.UpdateListeners(gateway);
   active->tls = std::move(revision.tls);
+  active->series = std::move(revision.series);
   active->snapshot = std::move(revision.snapshot);
   const bool first = core.context.active == nullptr;
   core.context.active = std::move(active);
@@ -231,7 +241,15 @@ void ProxyServer::Core::UpdateUpstreams(const conf::Config& config, const Upstre
   upstreams = std::move(kept);
 }
 
+// The log's writer counts for itself; here it is for all.
+void ProxyServer::Core::CountDroppedLines() {
+  const uint64_t dropped = context.access_log->dropped();
+  context.counters.log_lines_dropped.Add(dropped - std::exchange(lines_dropped, dropped));
+}
+
 void ProxyServer::SetAccessLog(std::unique_ptr<AccessLog> log) {
+  if (core_->context.access_log != nullptr) core_->CountDroppedLines();
+  core_->lines_dropped = 0;
   core_->context.access_log = std::move(log);
 }
 
@@ -275,8 +293,7 @@ ProxyServer::Stats ProxyServer::stats() const {
   const ProxyContext& context = core_->context;
   return {.connections_active = context.connections_open,
           .connections_accepted = context.connections_accepted,
-          .requests = context.requests,
-          .http2_floods = context.http2_floods};
+          .requests = context.requests};
 }
 
 }  // namespace sluice

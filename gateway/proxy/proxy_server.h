@@ -11,10 +11,12 @@
 #include "gateway/base/result.h"
 #include "gateway/net/loop.h"
 #include "gateway/observe/access_log.h"
+#include "gateway/observe/metric_slabs.h"
 #include "gateway/proxy/endpoint_table.h"
 #include "gateway/proxy/tls_resources.h"
 #include "gateway/proxy/upstream_plan.h"
 #include "gateway/snapshot/snapshot.h"
+#include "gateway/snapshot/snapshot_series.h"
 
 namespace sluice {
 
@@ -28,7 +30,6 @@ class ProxyServer {
     uint64_t connections_active = 0;
     uint64_t connections_accepted = 0;
     uint64_t requests = 0;
-    uint64_t http2_floods = 0;  // connections ended with ENHANCE_YOUR_CALM
   };
 
   // `worker_index` seeds what must differ between workers (balancer phase, request ids).
@@ -49,6 +50,7 @@ class ProxyServer {
     std::shared_ptr<const Snapshot> snapshot;
     std::shared_ptr<const TlsResources> tls;
     std::shared_ptr<const UpstreamPlans> plans;
+    std::shared_ptr<const SnapshotSeries> series;
   };
   // From now on new exchanges use `revision`. Between two loop turns, never blocks.
   void Adopt(Revision revision);

@@ -31,6 +31,11 @@ bool IsEarlier(const ChainPlugin& a, const ChainPlugin& b) {
   return a.instance->kind->traits.name < b.instance->kind->traits.name;
 }
 
+bool HasNoPhase(const std::vector<ChainPlugin>& plugins) {
+  return std::all_of(plugins.begin(), plugins.end(),
+                     [](const ChainPlugin& plugin) { return plugin.instance->kind->phases == 0; });
+}
+
 }  // namespace
 
 // The credentials for one plugin.
@@ -207,7 +212,8 @@ void PluginChains::JoinConsumers(const conf::Config& config) {
   }
 }
 
-const Chain* PluginChains::Link(std::string_view route, const std::vector<int32_t>& sets) {
+const Chain* PluginChains::Link(std::string_view route, const std::vector<int32_t>& sets,
+                                SeriesRequest& series) {
   std::vector<ChainPlugin> global;
   std::vector<ChainPlugin> own;
   uint16_t rule = 0;
@@ -218,7 +224,13 @@ const Chain* PluginChains::Link(std::string_view route, const std::vector<int32_
   const auto disabled = [](const ChainPlugin& plugin) { return plugin.instance->meta.disabled; };
   std::erase_if(global, disabled);
   std::erase_if(own, disabled);
-  if (global.empty() && own.empty()) return nullptr;
+  for (const std::vector<ChainPlugin>* const plugins : {&global, &own}) {  // the last counts
+    for (const ChainPlugin& plugin : *plugins) {
+      const RouteSeries* const asked = plugin.instance->plugin->route_series();
+      if (asked != nullptr) series = {asked, plugin.instance->meta.filter.get()};
+    }
+  }
+  if (HasNoPhase(global) && HasNoPhase(own)) return nullptr;
   std::sort(own.begin(), own.end(), IsEarlier);
   Chain& chain =
       chains_.emplace_back(MakeChain(CopyTo(arena_, global), CopyTo(arena_, own), arena_));
@@ -228,14 +240,18 @@ const Chain* PluginChains::Link(std::string_view route, const std::vector<int32_
 
 void PluginChains::LinkRoutes(const conf::Config& config) {
   for (const conf::GlobalRuleConfig& rule : config.plugins.global_rules) rules_.push_back(&rule);
-  without_route_ = Link({}, {});
+  SeriesRequest ignored;
+  without_route_ = Link({}, {}, ignored);
   of_routes_.reserve(config.routes.size());
   bool any = false;
+  bool any_series = false;
   for (const conf::RouteConfig& route : config.routes) {
-    of_routes_.push_back(Link(route.id, route.plugin_sets));
+    of_routes_.push_back(Link(route.id, route.plugin_sets, series_.emplace_back()));
     any = any || of_routes_.back() != nullptr;
+    any_series = any_series || series_.back().series != nullptr;
   }
   if (!any) of_routes_.clear();
+  if (!any_series) series_.clear();
 }
 
 }  // namespace sluice

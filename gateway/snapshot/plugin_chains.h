@@ -39,6 +39,14 @@ class PluginChains {
     return of_routes_.empty() ? nullptr : of_routes_[route];
   }
   const Chain* without_route() const { return without_route_; }
+  // Whether a plugin asks for series of that route's own, and for which requests.
+  struct SeriesRequest {
+    const RouteSeries* series = nullptr;  // null: none does
+    const Expression* filter = nullptr;   // `_meta.filter` of the plugin; null: all requests
+  };
+  SeriesRequest SeriesOfRoute(size_t route) const {
+    return series_.empty() ? SeriesRequest() : series_[route];
+  }
   const std::vector<CostName>& costs() const { return costs_; }
   const std::deque<Consumer>& consumers() const { return consumers_; }
 
@@ -54,12 +62,14 @@ class PluginChains {
   void JoinConsumers(const conf::Config& config);
   void LinkRoutes(const conf::Config& config);
   void AddSet(int32_t set, std::string_view route, uint16_t rule, std::vector<ChainPlugin>& to);
-  const Chain* Link(std::string_view route, const std::vector<int32_t>& sets);
+  const Chain* Link(std::string_view route, const std::vector<int32_t>& sets,
+                    SeriesRequest& series);
   const CredentialIndex* CredentialsOf(std::string_view plugin);
 
   std::deque<PluginSet> sets_;
   std::vector<const conf::GlobalRuleConfig*> rules_;
   std::vector<const Chain*> of_routes_;  // empty: no route has any
+  std::vector<SeriesRequest> series_;    // the same
   const Chain* without_route_ = nullptr;
   std::deque<Chain> chains_;
   std::deque<Consumer> consumers_;

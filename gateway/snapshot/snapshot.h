@@ -28,7 +28,11 @@ class Snapshot {
   const PluginChains& plugins() const { return *plugins_; }
   // Null: no plugin applies to that route of this snapshot.
   const Chain* chain(const conf::RouteConfig& route) const {
-    return plugins_->OfRoute(static_cast<size_t>(&route - config_->routes.data()));
+    return plugins_->OfRoute(IndexOf(route));
+  }
+  // Precondition: a route of this snapshot.
+  size_t IndexOf(const conf::RouteConfig& route) const {
+    return static_cast<size_t>(&route - config_->routes.data());
   }
   // What the upstream of that index hashes; null: nothing.
   const HashKey* hash_key(size_t upstream) const {

@@ -68,7 +68,7 @@ THIRD_PARTY = [
 PURE = {"balancer", "ratelimit"}
 # Headers of the operating system that any other folder may use.
 SYSTEM = (r"(sys|netinet|arpa|linux)/\w+\.h|(unistd|fcntl|signal|poll|pwd|grp|sched|netdb|dlfcn|"
-          r"pthread|syslog|spawn|getopt|ifaddrs|glob|dirent)\.h|(immintrin|nmmintrin|emmintrin)\.h")
+          r"pthread|syslog|spawn|getopt|ifaddrs|glob|dirent)\.h|(immintrin|nmmintrin|emmintrin|cpuid)\.h")
 
 CC_LINES = 500
 HEADER_LINES = 250

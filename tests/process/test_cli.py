@@ -101,7 +101,7 @@ def test_commands_for_a_running_gateway_say_when_there_is_none(stopped):
 def test_default_places_lie_below_the_prefix(tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "sluice.yaml").write_text(
-        "gateway: {workers: 1, user: root, listen: ['unix:run/http.sock']}\nroutes: []\n")
+        "gateway: {workers: 1, user: root, metrics: false, listen: ['unix:run/http.sock']}\nroutes: []\n")
     os.chmod(tmp_path, 0o755)
     result = sluice("run", "--daemon", "-p", str(tmp_path), cwd="/")
     assert result.returncode == 0, result.stderr

@@ -149,6 +149,7 @@ class Gateway:
         process.setdefault("pid", self.path("sluice.pid"))
         process.setdefault("access_log", {"path": self.path("access.log"), "format": "json"})
         process.setdefault("error_log", {"path": "stderr", "level": "info"})
+        process.setdefault("metrics", False)  # one port for all gateways would not do
         return yaml.safe_dump(config, sort_keys=False)
 
     def write_config(self, config):

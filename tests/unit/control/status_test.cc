@@ -32,7 +32,7 @@ class HostStatusTest : public testing::Test {
   }
 
   SharedRecord& record() { return controller_->record(id_); }
-  std::string Status() const { return HostStatus(*config_, *controller_).ToJson(3); }
+  std::string Status() const { return HostStatus(*config_, *controller_).ToJson(3, plugins_); }
   std::string Order(std::string_view order, std::string_view upstream, std::string_view node) {
     const auto done = HostStatus(*config_, *controller_).OrderNode(order, upstream, node);
     return done.has_value() ? *done : "error: " + done.error().detail;
@@ -42,6 +42,7 @@ class HostStatusTest : public testing::Test {
   std::shared_ptr<EndpointTable> worker_ = *EndpointTable::Map(master_->memory(), 2, 0);
   std::shared_ptr<EndpointTable> controller_ = *EndpointTable::Map(master_->memory(), 2, 1);
   std::shared_ptr<const conf::Config> config_;
+  std::vector<PluginStatus> plugins_;
   uint32_t id_ = 0;
   uint32_t upstream_id_ = 0;
 };

@@ -127,7 +127,7 @@ TEST_F(ChainRunTest, AReplyEndsTheChain) {
   EXPECT_EQ(run_.reply().status, 403);
   EXPECT_EQ(run_.reply().body, "{\"message\":\"no\"}\n");
   EXPECT_EQ(log_, (Log{"a access"}));
-  EXPECT_EQ(cost(0).replies, 1U);
+  EXPECT_EQ(cost(0).replies.value(), 1U);
 }
 
 TEST_F(ChainRunTest, AShadowedReplyIsCountedOnly) {
@@ -141,7 +141,7 @@ TEST_F(ChainRunTest, AShadowedReplyIsCountedOnly) {
   Add("b", Phase::kAccess);
   EXPECT_EQ(Run(), Result::kDone);
   EXPECT_EQ(log_, (Log{"a access", "b access"}));
-  EXPECT_EQ(cost(0).shadowed, 1U);
+  EXPECT_EQ(cost(0).shadowed.value(), 1U);
   EXPECT_TRUE(head_.fields.empty());
 }
 
@@ -152,7 +152,7 @@ TEST_F(ChainRunTest, AFailureIsClosedOrOpen) {
   EXPECT_EQ(Run(), Result::kFailed);
   EXPECT_EQ(log_, (Log{"a access", "b access"}));
   EXPECT_EQ(run_.failure(), "broken");
-  EXPECT_EQ(cost(0).failures, 1U);
+  EXPECT_EQ(cost(0).failures.value(), 1U);
 }
 
 TEST_F(ChainRunTest, ATicketLetsTheChainGoOn) {
@@ -165,7 +165,7 @@ TEST_F(ChainRunTest, ATicketLetsTheChainGoOn) {
   EXPECT_EQ(resumed_, std::vector{Result::kDone});
   EXPECT_EQ(log_, (Log{"a rewrite", "b access"}));
   EXPECT_EQ(limit_, MonoTime::max());
-  EXPECT_EQ(cost(0).suspensions, 1U);
+  EXPECT_EQ(cost(0).suspensions.value(), 1U);
   EXPECT_EQ(ticket_->request(), nullptr);
   ticket_->Resume(Verdict::kContinue);  // for one use
   EXPECT_EQ(resumed_.size(), 1U);
