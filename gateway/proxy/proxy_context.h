@@ -122,8 +122,8 @@ class ProxyContext {
   std::unordered_map<uint64_t, std::unique_ptr<OwnRequest>> own_requests;  // under way, by number
   uint64_t own_requests_started = 0;
   uint64_t own_requests_awaited = 0;  // of these, by a worker that ends
-  bool accepting_paused = false;  // worker_connections is reached
-  std::function<void()> on_room;  // a client has become idle although accepting is paused
+  bool accepting_paused = false;      // worker_connections is reached
+  std::function<void()> on_room;      // a client has become idle although accepting is paused
 
  private:
   const SocketAddress* FindInterned(const SocketAddress& address) const;

@@ -204,8 +204,8 @@ void PluginChains::JoinConsumers(const conf::Config& config) {
   for (size_t i = 0; i < consumers_.size(); ++i) {
     const conf::ConsumerConfig& from = config.plugins.consumers[i];
     std::vector<ChainPlugin>& plugins = consumers_[i].plugins;
-    const std::string_view owner =
-        from.plugins < 0 ? "" : config.plugins.sets[static_cast<size_t>(from.plugins)].owner;
+    std::string_view owner;
+    if (from.plugins >= 0) owner = config.plugins.sets[static_cast<size_t>(from.plugins)].owner;
     AddSet(from.plugins, owner, 0, plugins);
     AddSet(from.group_plugins, owner.empty() ? "consumer_group" : owner, 0, plugins);
     std::sort(plugins.begin(), plugins.end(), IsEarlier);
