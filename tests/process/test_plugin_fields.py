@@ -18,7 +18,7 @@ OURS = {plugin["name"]: plugin
 COMMON = sorted(set(APISIX) & set(OURS))
 SCHEMAS = {"config": "schema", "metadata": "metadata_schema", "consumer": "consumer_schema"}
 # Where leaving a field out means something else, on purpose: docs/apisix.md says why.
-OTHER_DEFAULTS = {}
+OTHER_DEFAULTS = {("jwt-auth", "algorithm"): None}  # HS256 for a secret; the keys of a set have theirs
 
 
 def find(schema, path):
@@ -74,8 +74,8 @@ def configured(part, name, example, path):
         return {"routes": [{"id": "r", "uri": "/*", "upstream": upstream,
                             "plugins": {name: planted(path, example)}}]}
     if part == "metadata":
-        return {"plugin_metadata": [{"id": name, **planted(path, {})}]}
-    return {"consumers": [{"username": "jack", "plugins": {name: planted(path, {})}}]}
+        return {"routes": [], "plugin_metadata": [{"id": name, **planted(path, {})}]}
+    return {"routes": [], "consumers": [{"username": "jack", "plugins": {name: planted(path, {})}}]}
 
 
 def test_there_is_something_to_compare():

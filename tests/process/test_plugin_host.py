@@ -10,7 +10,7 @@ import pytest
 from support.gateway import BINARY, Gateway, route, wait_for
 from support.http2 import Http2Client, request as http2_request
 from support.origin import Origin
-from support.raw import RawClient
+from support.raw import ConnectionEnded, RawClient
 
 LISTEN = {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}]}
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -84,7 +84,8 @@ def test_clients_that_leave_meanwhile_do_no_harm(origin, where):
             client.ping()
         requests = 6 if where else 3
         gateway.wait_for_access(requests)
-        wait_for(lambda: done(gateway, 0) == requests, "the work of requests that are over")
+        if not where:  # a response may come too late to be filtered at all
+            wait_for(lambda: done(gateway, 0) == requests, "the work of requests that are over")
         with RawClient(gateway.port) as client:
             assert client.send(GET).read_response().status == 200
 
@@ -163,8 +164,12 @@ def test_an_upstream_that_ends_while_its_response_is_held(origin):
     with Origin(script) as cut, Gateway(config(cut.port, act="off_loop", work=0.3, in_header_filter=True)) as gateway:
         with RawClient(gateway.port) as client:
             client.send(GET)
-            response = client.read_response()  # nobody has seen its head: it can still be an error
-            assert response.status == 502
+            try:
+                # Nobody has seen its head: it can still be an error.
+                assert client.read_response().status == 502
+            except ConnectionEnded as ended:
+                # The end came behind the head, which has gone by now: the body is cut.
+                assert ended.partial.endswith(b"hello")
 
 
 # Bodies of requests
