@@ -58,7 +58,7 @@ def is_closed(client):
 
 @pytest.mark.parametrize("header, client, port", [
     (V1, "192.0.2.1", "4711"), (V2, "192.0.2.1", "4711"), (V1_SIX, "2001:db8::1", "4711"),
-    (V1_UNKNOWN, "127.0.0.1", None), (V2_LOCAL, "127.0.0.1", None), (V2_UNIX, "unix:", "0")])
+    (V1_UNKNOWN, "127.0.0.1", None), (V2_LOCAL, "127.0.0.1", None), (V2_UNIX, "unix:", None)])  # no port, as in nginx
 @pytest.mark.parametrize("mode", [True, "optional"])
 def test_the_header_names_the_client(origin, mode, header, client, port):
     settings = config(origin, mode)
