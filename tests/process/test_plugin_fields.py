@@ -69,13 +69,13 @@ def is_named(path, output):
 
 
 def configured(part, name, example, path):
-    upstream = {"nodes": {"127.0.0.1:1": 1}}
+    route = {"id": "r", "uri": "/*", "upstream": {"nodes": {"127.0.0.1:1": 1}}}
     if part == "config":
-        return {"routes": [{"id": "r", "uri": "/*", "upstream": upstream,
-                            "plugins": {name: planted(path, example)}}]}
+        return {"routes": [{**route, "plugins": {name: planted(path, example)}}]}
     if part == "metadata":
-        return {"routes": [], "plugin_metadata": [{"id": name, **planted(path, {})}]}
-    return {"routes": [], "consumers": [{"username": "jack", "plugins": {name: planted(path, {})}}]}
+        return {"routes": [route], "plugin_metadata": [{"id": name, **planted(path, {})}]}
+    return {"routes": [route],
+            "consumers": [{"username": "jack", "plugins": {name: planted(path, {})}}]}
 
 
 def test_there_is_something_to_compare():

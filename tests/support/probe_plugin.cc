@@ -91,6 +91,7 @@ class Probe final : public Plugin {
       case Act::kOffLoop:
         break;
     }
+    Log(LogLevel::kWarn, "probe: work begins", {});
     auto ticket = std::make_shared<Ticket>(request.Suspend(config_.limit));
     request.services().RunOffLoop(
         [work = config_.work] { std::this_thread::sleep_for(work); },
