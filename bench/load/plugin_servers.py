@@ -7,11 +7,12 @@ import hmac
 import json
 import time
 
+from http2_servers import accepts
 from servers import Nginx, Sluice
 
 SECRET = "only-for-the-bench-32-characters"
 LIMIT = 100_000_000
-MODULES = "/usr/share/nginx/modules-available"
+MODULES = "/usr/lib/nginx/modules"
 
 
 def token(algorithm, digest):
@@ -31,6 +32,7 @@ def headers():
 
 class NginxLua(Nginx):
     name = "nginx lua"
+    is_ready = accepts
 
     def command(self):
         command = super().command()
@@ -38,15 +40,16 @@ class NginxLua(Nginx):
         return command
 
     def add_lua(self, text):
-        text = text.replace("daemon off;", f"daemon off; include {MODULES}/mod-http-ndk.conf; "
-                            f"include {MODULES}/mod-http-lua.conf;")
+        text = text.replace("daemon off;", f"daemon off; load_module {MODULES}/ndk_http_module.so; "
+                            f"load_module {MODULES}/ngx_http_lua_module.so;")
         text = text.replace("access_log off;", "access_log off; lua_shared_dict counts 10m;")
         return text.replace("location / {", """location / {
       access_by_lua_block {
         local token = ngx.var.http_x_token
-        local signed, mac = token:match("^(.+)%.([^.]+)$")
+        if not token then return ngx.exit(401) end
+        local signed, mac = token:match("^(.+)%%.([^.]+)$")
         local wanted = ngx.encode_base64(ngx.hmac_sha1("%s", signed), true)
-        if wanted:gsub("+", "-"):gsub("/", "_") ~= mac then return ngx.exit(401) end
+        if wanted:gsub("%%+", "-"):gsub("/", "_") ~= mac then return ngx.exit(401) end
         local claims = signed:match("%%.(.+)$"):gsub("-", "+"):gsub("_", "/")
         claims = ngx.decode_base64(claims .. ("="):rep(-#claims %% 4))
         if tonumber(claims:match('"exp": (%%d+)')) < ngx.time() then return ngx.exit(401) end
@@ -60,6 +63,7 @@ class NginxLua(Nginx):
 
 class SluiceGateway(Sluice):
     name = "sluice gateway"
+    is_ready = accepts
 
     def command(self):
         command = super().command()
