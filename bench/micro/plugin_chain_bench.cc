@@ -54,6 +54,7 @@ class Fixture final : public ChainRun::Host {
 
   void OnChainResumed(ChainRun::Result) override {}
   void SetTimeLimit(MonoTime) override {}
+  std::shared_ptr<SubRequestSender> sender() override { return nullptr; }
 
  private:
   std::unique_ptr<Loop> loop_ = *Loop::Make();
