@@ -1,7 +1,9 @@
 #include "plugins/proxy_mirror.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "gateway/base/text.h"
 #include "gateway/http/headers.h"
 #include "gateway/plugin/registration.h"
 #include "gateway/plugin/sub_request.h"
@@ -32,6 +34,14 @@ bool IsForwarding(HeaderId id) {
     default:
       return false;
   }
+}
+
+// The rest of these is left out by who sends the copy.
+bool IsNamedByConnection(const HeaderList& fields, const HeaderField& field) {
+  return field.id == HeaderId::kOther && !field.by_plugin && fields.Has(HeaderId::kConnection) &&
+         std::any_of(fields.begin(), fields.end(), [&field](const HeaderField& each) {
+           return each.id == HeaderId::kConnection && ListContains(each.value, field.name);
+         });
 }
 
 bool IsPath(std::string_view text) {
@@ -100,7 +110,8 @@ Verdict ProxyMirror::OnAccess(RequestContext& request) const {
   copy.detached = true;
   copy.body = request.body();
   for (const HeaderField& field : head.fields) {
-    if (!IsForwarding(field.id)) copy.fields.emplace_back(field.name, field.value);
+    if (IsForwarding(field.id) || IsNamedByConnection(head.fields, field)) continue;
+    copy.fields.emplace_back(field.name, field.value);
   }
   copy.fields.emplace_back("X-Forwarded-For", request.view().client_text);
   ++*under_way_;

@@ -96,15 +96,23 @@ Status ProxyRewrite::RewriteUri(RequestContext& request, Regex::Groups& groups) 
     target = request.ExpandUri(*uri_);
   } else {
     const std::string_view path = request.view().path;
+    auto outcome = Regex::Outcome::kNoMatch;
     const auto rule = std::find_if(uri_rules_.begin(), uri_rules_.end(), [&](const UriRule& each) {
-      return each.pattern.Find(path, 0, groups) == Regex::Outcome::kMatch;
+      outcome = each.pattern.Find(path, 0, groups);
+      return outcome != Regex::Outcome::kNoMatch;
     });
     if (rule == uri_rules_.end()) return {};
-    if (!Replace(rule->pattern, rule->replacement, path, false, target)) return {};
+    // A path that is hard to match must not get past the rule.
+    if (outcome == Regex::Outcome::kLimit ||
+        !Replace(rule->pattern, rule->replacement, path, false, target)) {
+      return GatewayError(ErrorCode::kPluginFailed, "regex_uri took too long");
+    }
   }
-  if (request.head().has_query) {
+  // As it is now: an authentication plugin may have taken a credential out.
+  const std::string_view before = request.upstream_uri();
+  if (const size_t mark = before.find('?'); mark != std::string_view::npos) {
     target += target.find('?') == std::string::npos ? '?' : '&';
-    target += request.head().query;
+    target += before.substr(mark + 1);
   }
   return request.SetUpstreamUri(target);
 }
@@ -112,6 +120,7 @@ Status ProxyRewrite::RewriteUri(RequestContext& request, Regex::Groups& groups) 
 Verdict ProxyRewrite::OnRewrite(RequestContext& request) const {
   Regex::Groups groups{};
   if (const Status status = RewriteUri(request, groups); !status.has_value()) {
+    if (status.error().code == ErrorCode::kPluginFailed) return request.Fail(status.error().detail);
     Log(LogLevel::kInfo, "proxy-rewrite makes a path that is refused",
         {{"route", request.route_id()}, {"detail", status.error().detail}});
     return request.Reply(400);

@@ -85,13 +85,15 @@ bool IsHopByHop(HeaderId id);
 // Fields that we set: a client's own are taken over only from a trusted peer.
 bool IsForwardingField(HeaderId id);
 
-// Is a field named by Connection? Fields that carry meaning end to end (all that we know by id) are
-// kept even then: naming them is an attack, not a hop-by-hop option.
+// Is a field named by Connection? Fields that carry meaning end to end (all that we know by id, and
+// what plugins set, such as the consumer's name) are kept even then: naming them is an attack, not
+// a hop-by-hop option.
 class ConnectionOptions {
  public:
   explicit ConnectionOptions(const HeaderList& fields);
   bool Names(const HeaderField& field) const {
-    return names_fields_ && field.id == HeaderId::kOther && IsListed(field.name);
+    return names_fields_ && field.id == HeaderId::kOther && !field.by_plugin &&
+           IsListed(field.name);
   }
 
  private:
