@@ -16,14 +16,37 @@ constexpr uint32_t kDepthLimit = 1'000;
 constexpr uint32_t kHeapLimitKib = 1024;
 constexpr int64_t kRe2Memory = 1 << 20;
 
+// What a match in PCRE2 may cost over all places where it can begin, because its own limits start
+// anew at each of them. Bytes that are passed over cost 1, items of the pattern that are tried (a
+// callout each) more.
+constexpr uint64_t kItemCost = 16;
+constexpr uint64_t kCostOfMatch = 1'000'000;
+constexpr uint64_t kCostOfByte = 64;  // more for each byte of the subject
+
 struct FreePcre2 {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
   void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
 };
 
+struct Budget {
+  uint64_t left = 0;
+  size_t position = 0;
+};
+
+int Spend(pcre2_callout_block* block, void* budget_of_match) noexcept {
+  Budget& budget = *static_cast<Budget*>(budget_of_match);
+  const size_t from = std::exchange(budget.position, block->current_position);
+  const uint64_t cost =
+      kItemCost + std::max(from, budget.position) - std::min(from, budget.position);
+  if (cost > budget.left) return PCRE2_ERROR_MATCHLIMIT;
+  budget.left -= cost;
+  return 0;
+}
+
 // What a PCRE2 match writes to; one a thread, so that matching allocates nothing.
 struct Pcre2Scratch {
+  Budget budget;
   std::unique_ptr<pcre2_match_data, FreePcre2> data{
       pcre2_match_data_create(Regex::kMaxGroups, nullptr)};
   std::unique_ptr<pcre2_match_context, FreePcre2> context{pcre2_match_context_create(nullptr)};
@@ -32,6 +55,15 @@ struct Pcre2Scratch {
     pcre2_set_match_limit(context.get(), kMatchLimit);
     pcre2_set_depth_limit(context.get(), kDepthLimit);
     pcre2_set_heap_limit(context.get(), kHeapLimitKib);
+    pcre2_set_callout(context.get(), Spend, &budget);
+  }
+  Pcre2Scratch(const Pcre2Scratch&) = delete;
+  Pcre2Scratch& operator=(const Pcre2Scratch&) = delete;
+
+  int Match(const pcre2_code* code, std::string_view subject, size_t begin) {
+    budget = {kCostOfMatch + kCostOfByte * (subject.size() - begin), begin};
+    return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), begin, 0,
+                       data.get(), context.get());
   }
 };
 
@@ -72,7 +104,7 @@ Result<Regex> Regex::Make(std::string_view pattern, Case sensitivity) {
 
   int error = 0;
   PCRE2_SIZE offset = 0;
-  const uint32_t flags = PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C |
+  const uint32_t flags = PCRE2_NEVER_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_AUTO_CALLOUT |
                          (sensitivity == Case::kInsensitive ? PCRE2_CASELESS : 0);
   program->pcre2.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                      flags, &error, &offset, nullptr));
@@ -94,9 +126,7 @@ Regex::Outcome Regex::Search(std::string_view subject) const {
                : Outcome::kNoMatch;
   }
   thread_local Pcre2Scratch scratch;
-  const int result =
-      pcre2_match(program_->pcre2.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
-                  subject.size(), 0, 0, scratch.data.get(), scratch.context.get());
+  const int result = scratch.Match(program_->pcre2.get(), subject, 0);
   if (result >= 0) return Outcome::kMatch;
   return result == PCRE2_ERROR_NOMATCH ? Outcome::kNoMatch : Outcome::kLimit;
 }
@@ -117,9 +147,7 @@ Regex::Outcome Regex::Find(std::string_view subject, size_t begin, Groups& group
     return Outcome::kMatch;
   }
   thread_local Pcre2Scratch scratch;
-  const int result =
-      pcre2_match(program_->pcre2.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
-                  subject.size(), begin, 0, scratch.data.get(), scratch.context.get());
+  const int result = scratch.Match(program_->pcre2.get(), subject, begin);
   if (result < 0) return result == PCRE2_ERROR_NOMATCH ? Outcome::kNoMatch : Outcome::kLimit;
   const PCRE2_SIZE* const ends = pcre2_get_ovector_pointer(scratch.data.get());
   const size_t count = result == 0 ? kMaxGroups : static_cast<size_t>(result);

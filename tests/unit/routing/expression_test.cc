@@ -257,12 +257,48 @@ TEST(ExpressionTest, DepthAndSizeAreCapped) {
 
   const std::string long_pattern = "[[\"uri\",\"~~\",\"" + std::string(5000, 'a') + "\"]]";
   EXPECT_THAT(Refuse(long_pattern).message, HasSubstr("at most 4096 bytes"));
+
+  std::string list;
+  for (int i = 0; i < 10'001; ++i) list += R"(,"::1")";
+  list[0] = '[';
+  EXPECT_THAT(Refuse(R"([["uri","in",)" + list + "]]]").message, HasSubstr("at most 10000 values"));
+  EXPECT_THAT(Refuse(R"([["remote_addr","ipmatch",)" + list + "]]]").message,
+              HasSubstr("at most 10000 ranges"));
 }
 
 TEST(RegexTest, RunsInRe2UnlessThePatternNeedsMore) {
   EXPECT_TRUE(Regex::Make("^a.*b$", Regex::Case::kSensitive)->is_linear());
   EXPECT_FALSE(Regex::Make("a(?=b)", Regex::Case::kSensitive)->is_linear());
   EXPECT_FALSE(Regex::Make("(a)\\1", Regex::Case::kSensitive)->is_linear());
+}
+
+// The matcher's own limits start anew at each place where a match may begin, so that these pass
+// under them and take half a second each.
+TEST(RegexTest, WorkIsLimitedOverAllPlacesWhereAMatchMayBegin) {
+  const std::string many(32'000, 'a');
+  std::string runs = many;
+  for (size_t i = 0; i < runs.size(); i += 200) runs[i] = 'd';
+  const std::pair<const char*, std::string> slow[] = {{"([ab]*)c\\1d", many + "d"},
+                                                      {"(?=.*b)(?:aa|a)*c", many + "c"},
+                                                      {"(?:(?=.*b)a)*c", runs + "c"},
+                                                      {"((a{30}){30}){30}(?=b)", many}};
+  Regex::Groups groups;
+  for (const auto& [pattern, subject] : slow) {
+    const auto regex = Regex::Make(pattern, Regex::Case::kSensitive);
+    EXPECT_EQ(regex->Search(subject), Regex::Outcome::kLimit) << pattern;
+    EXPECT_EQ(regex->Find(subject, 1, groups), Regex::Outcome::kLimit) << pattern;
+  }
+}
+
+TEST(RegexTest, WhatIsUsualStaysUnderItsLimits) {
+  const std::string many(60'000, 'a');
+  for (const char* pattern : {"^(?=.*b)(?=.*c)[a-z]+$", "a(?=bc)", "(?<!c)bc$"}) {
+    const auto regex = Regex::Make(pattern, Regex::Case::kInsensitive);
+    EXPECT_FALSE(regex->is_linear()) << pattern;
+    EXPECT_EQ(regex->Search(many + "BC"), Regex::Outcome::kMatch) << pattern;
+  }
+  EXPECT_EQ(Regex::Make("x(?=y)", Regex::Case::kSensitive)->Search(many + "x"),
+            Regex::Outcome::kNoMatch);
 }
 
 TEST(RegexTest, MatchesBytesThatAreNotUtf8) {
