@@ -75,9 +75,11 @@ Timer::~Timer() {
 
 void Timer::Start(Duration delay, std::function<void()> on_fire) {
   handle_->call = std::move(on_fire);
-  // libuv counts from the start of the loop turn; without this a timer may fire early.
+  // A timer never fires early, but libuv counts from the start of the loop turn, and in whole
+  // milliseconds, of which a part has passed.
   uv_update_time(handle_->loop.raw());
-  uv_timer_start(&handle_->timer, Handle::OnTimer, ToMilliseconds(delay), 0);
+  const uint64_t whole = ToMilliseconds(delay);
+  uv_timer_start(&handle_->timer, Handle::OnTimer, whole + (whole > 0 ? 1 : 0), 0);
 }
 
 void Timer::StartRepeating(Duration interval, std::function<void()> on_fire) {

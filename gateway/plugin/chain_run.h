@@ -65,7 +65,7 @@ class ChainRun final : public Suspendable {
   // The request is over: forgets what plugins have kept for it; tickets have no more effect.
   void End();
 
-  Result RunRequest();
+  Result RunRequest() { return Run(); }
   // `response` has to live until the result is not kSuspended.
   Result RunHeaderFilter(ResponseContext& response);
   void RunBeforeProxy(std::string_view node);
@@ -108,7 +108,11 @@ class ChainRun final : public Suspendable {
 
   Result Run();
   Verdict Call(const ChainStep& step);
-  bool IsFilteredOut(const PluginInstance& instance);
+  Verdict CallHook(const ChainStep& step);
+  bool IsFilteredOut(const PluginInstance& instance) {
+    return instance.meta.filter != nullptr && Filter(instance);
+  }
+  bool Filter(const PluginInstance& instance);
   // The result of the step before index_; nullopt: the next one, please.
   bool Settle(Verdict verdict, Result& result);
   Result SettleFailure(const PluginInstance& instance);
@@ -121,7 +125,6 @@ class ChainRun final : public Suspendable {
     return stage_ == Stage::kRequest ? chain_.request : chain_.header_filter;
   }
   PluginCost& CostOf(const ChainStep& step);
-  void CountTime(const ChainStep& step);
 
   Host& host_;
   RequestContext request_;
@@ -131,10 +134,10 @@ class ChainRun final : public Suspendable {
   ResponseContext* response_ = nullptr;
   Stage stage_ = Stage::kRequest;
   size_t index_ = 0;                         // of the next step
-  uint64_t ticks_ = 0;                       // at the last boundary
   const PluginInstance* current_ = nullptr;  // whose hook runs
   // The suspension: of which step, and its ticket's key; resumed_ when that was used already.
   const ChainStep* suspended_ = nullptr;
+  uint64_t suspended_at_ = 0;  // ticks
   SuspensionTable::Key key_;
   bool in_hook_ = false;
   bool delayed_ = false;  // the time limit is the end that is wanted

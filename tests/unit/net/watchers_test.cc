@@ -1,7 +1,9 @@
 #include "gateway/net/watchers.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -64,6 +66,29 @@ TEST_F(WatchersTest, TimersKeepMilliseconds) {
   loop_->Run();
   EXPECT_THAT(fired, testing::ElementsAre(milliseconds(1), microseconds(200), milliseconds(2),
                                           microseconds(1500), milliseconds(3)));
+}
+
+TEST_F(WatchersTest, NoTimerFiresEarly) {
+  Timer timer(*loop_);
+  MonoTime began;
+  Duration shortest = Duration::max();
+  int rounds = 0;
+  const std::function<void()> start = [&] {
+    // At another time of the millisecond in each round.
+    for (const MonoTime end = MonoNow() + microseconds(170); MonoNow() < end;) {
+    }
+    began = MonoNow();
+    timer.Start(milliseconds(2), [&] {
+      shortest = std::min(shortest, Duration(MonoNow() - began));
+      ++rounds == 40 ? loop_->Stop() : start();
+    });
+  };
+  // Turns without end, so that no sleep hides what the clock says.
+  const std::function<void()> turn = [&] { loop_->Post(turn); };
+  turn();
+  start();
+  loop_->Run();
+  EXPECT_GE(shortest, milliseconds(2));
 }
 
 TEST_F(WatchersTest, TimerMayBeDestroyedByItsOwnCall) {
