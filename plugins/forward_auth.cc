@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/base/log.h"
+#include "gateway/base/text.h"
 #include "gateway/plugin/registration.h"
 #include "plugins/support/header_fields.h"
 #include "plugins/support/templates.h"
@@ -19,6 +20,35 @@ constexpr size_t kMostHeaders = 100;
 constexpr size_t kMostAnswer = 1024 * 1024;
 // Of the body's form, which the service needs when it gets the body.
 constexpr std::string_view kBodyFields[] = {"Content-Type", "Content-Encoding"};
+
+// As it is matched and forwarded: "/public/../admin" must not look like something public here, nor
+// "http://host/admin" like another path.
+std::string UriOf(const RequestView& view) {
+  std::string uri(view.path);
+  if (view.head->has_query) uri.append("?").append(view.head->query);
+  return uri;
+}
+
+// Sets or adds all fields of that name in `from` by the two functions; false: there is none.
+template <typename Set, typename Add>
+bool CopyAll(const HeaderList& from, std::string_view name, Set set, Add add) {
+  bool any = false;
+  for (const HeaderField& field : from) {
+    if (!EqualsIgnoreCase(field.name, name)) continue;
+    std::exchange(any, true) ? add(field.value) : set(field.value);
+  }
+  return any;
+}
+
+// What the client says itself of what the upstream is to hear, also with '_', which many upstreams
+// do not tell from '-'.
+void RemoveLookAlikes(RequestContext& request, std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const HeaderField& field : request.head().fields) {
+    if (LooksLike(field.name, name)) names.push_back(field.name);
+  }
+  for (const std::string_view each : names) request.RemoveHeader(each);
+}
 
 conf::ListOf<conf::TextLike> FieldNames() { return {FieldName(), 0, true, kMostHeaders}; }
 
@@ -72,6 +102,11 @@ std::unique_ptr<const Plugin> ForwardAuth::Make(Config config, const PluginBuild
   auto plugin = std::make_unique<ForwardAuth>();
   auto url = ServiceUrl::Make(config.uri);
   if (!url.has_value()) return nullptr;  // was said when the field was read
+  // A consumer is known when the body is not collected any more.
+  if (config.request_method == Ask::kPost && build.owner.starts_with("consumer")) {
+    build.place.Fail("expected \"request_method\": \"GET\" on a consumer or a consumer group");
+    return nullptr;
+  }
   plugin->url_ = *std::move(url);
   plugin->upstream_ = build.UpstreamAt(*build.place.node.Find("uri"));
   for (const auto& [name, value] : config.extra_headers) {
@@ -90,15 +125,25 @@ SubRequest ForwardAuth::Question(RequestContext& request) const {
   question.limit = milliseconds(config_.timeout);
   question.most_body = kMostAnswer;
   auto& fields = question.fields;
-  fields.emplace_back("X-Forwarded-Proto", view.scheme);
-  fields.emplace_back("X-Forwarded-Method", view.head->method_text);
-  fields.emplace_back("X-Forwarded-Host", view.host);
-  fields.emplace_back("X-Forwarded-Uri", view.head->target);
-  fields.emplace_back("X-Forwarded-For", view.client_text);
+  const auto has = [&fields](std::string_view name) {
+    return std::any_of(fields.begin(), fields.end(),
+                       [name](const auto& field) { return EqualsIgnoreCase(field.first, name); });
+  };
   for (const auto& [name, value] : extra_headers_) fields.emplace_back(name, request.Expand(value));
+  const auto add = [&](std::string_view name, std::string_view value) {
+    if (!has(name)) fields.emplace_back(name, value);
+  };
+  add("X-Forwarded-Proto", view.scheme);
+  add("X-Forwarded-Method", view.head->method_text);
+  add("X-Forwarded-Host", view.host);
+  add("X-Forwarded-Uri", UriOf(view));
+  add("X-Forwarded-For", view.client_text);
+  // All of them, as the upstream may take another than the first; but none that stands there.
   const auto copy = [&](std::string_view name) {
-    const std::string_view value = request.Header(name);
-    if (value.data() != nullptr) fields.emplace_back(name, value);
+    if (has(name)) return;
+    for (const HeaderField& field : view.head->fields) {
+      if (EqualsIgnoreCase(field.name, name)) fields.emplace_back(name, field.value);
+    }
   };
   for (const std::string& name : config_.request_headers) copy(name);
   if (config_.request_method == Ask::kPost) {
@@ -129,20 +174,22 @@ Verdict ForwardAuth::Decide(RequestContext& request, const Result<SubResponse>& 
     Log(LogLevel::kWarn, "forward-auth could not ask", {{"reason", why}});
     return request.Reply(config_.status_on_error);
   }
-  const auto value_of = [&answer](std::string_view name) -> const HeaderField* {
-    return answer->fields.Find(name);
-  };
   if (answer->status >= 300) {
     for (const std::string& name : config_.client_headers) {
-      if (const HeaderField* field = value_of(name)) request.SetResponseHeader(name, field->value);
+      CopyAll(
+          answer->fields, name,
+          [&](std::string_view value) { request.SetResponseHeader(name, value); },
+          [&](std::string_view value) { request.AddResponseHeader(name, value); });
     }
-    const HeaderField* const type = value_of("Content-Type");
+    const HeaderField* const type = answer->fields.Find("Content-Type");
     return request.Reply(answer->status, request.arena().Copy(answer->body),
                          type == nullptr ? "text/plain" : request.arena().Copy(type->value));
   }
   for (const std::string& name : config_.upstream_headers) {
-    const HeaderField* const field = value_of(name);
-    field == nullptr ? request.RemoveHeader(name) : request.SetHeader(name, field->value);
+    RemoveLookAlikes(request, name);
+    CopyAll(
+        answer->fields, name, [&](std::string_view value) { request.SetHeader(name, value); },
+        [&](std::string_view value) { request.AddHeader(name, value); });
   }
   return Verdict::kContinue;
 }

@@ -47,10 +47,63 @@ def test_what_the_service_is_asked(origin):
         assert sorted(question.headers) == sorted([
             ("Host", f"127.0.0.1:{service.port}"), ("Authorization", "Basic x"),
             ("X-Forwarded-Proto", "http"), ("X-Forwarded-Method", "POST"),
-            ("X-Forwarded-Host", "shop.test"), ("X-Forwarded-Uri", "/a/../b?c=d"),
+            ("X-Forwarded-Host", "shop.test"), ("X-Forwarded-Uri", "/b?c=d"),
             ("X-Forwarded-For", "127.0.0.1"), ("X-Client", "127.0.0.1"), ("X-Fixed", "v")])
         assert question.body == b""
         assert origin.requests[0].body == b"body"
+
+
+def test_a_client_cannot_say_what_the_gateway_says(origin):
+    names = ["x-forwarded-uri", "X-Forwarded-Method", "X-Tenant", "X-Token", "Content-Type", "Host",
+             "Connection", "Content-Length"]
+    with Origin(serve()) as service, \
+            Gateway(config(origin, uri_of(service), request_headers=names, request_method="POST",
+                           extra_headers={"X-Tenant": "ours", "X-Forwarded-Host": "h"})) as gateway, \
+            RawClient(gateway.port) as client:
+        client.send("DELETE http://shop.test/public/../admin?a HTTP/1.1\r\nHost: shop.test\r\n"
+                    "X-Forwarded-Uri: /public\r\nX-Forwarded-Method: GET\r\nX-Tenant: theirs\r\n"
+                    "X-Token: good\r\nx-token: evil\r\nContent-Type: text/x\r\n"
+                    "Connection: X-Forwarded-Method, X-Tenant\r\nContent-Length: 4\r\n\r\nbody")
+        assert client.read_response().status == 200
+        question = service.requests[0]
+        assert sorted(question.headers) == sorted([
+            ("Host", f"127.0.0.1:{service.port}"), ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Method", "DELETE"), ("X-Forwarded-Host", "h"),
+            ("X-Forwarded-Uri", "/admin?a"), ("X-Forwarded-For", "127.0.0.1"), ("X-Tenant", "ours"),
+            ("X-Token", "good"), ("X-Token", "evil"), ("Content-Type", "text/x"),
+            ("Content-Length", "4")])
+        assert origin.requests[0].target == "/admin?a"
+
+
+def test_what_looks_like_a_field_of_the_service(origin):
+    answer = b"HTTP/1.1 204 Fine\r\nX-User-Id: jack\r\nX-Role: a\r\nX-Role: b\r\n\r\n"
+    with Origin(serve(answer)) as service:
+        settings = config(origin, uri_of(service), upstream_headers=["X-User-Id", "X-Role", "X-None"])
+        forged = [("X-User-Id", "1"), ("X_User_Id", "2"), ("x-user_id", "3"), ("X_Role", "4"),
+                  ("X_None", "5"), ("X-User-Ids", "mine")]
+        with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+            assert client.request("GET", "/", headers=forged).status == 200
+            heard = origin.requests[0]
+            assert [(name, value) for name, value in heard.headers if name.lower()[1:2] in "-_" and
+                    name.lower().replace("_", "-").startswith(("x-user", "x-role", "x-none"))] == [
+                        ("X-User-Ids", "mine"), ("X-User-Id", "jack"), ("X-Role", "a"), ("X-Role", "b")]
+        settings["routes"][0]["plugins"]["forward-auth"]["_meta"] = {"mode": "shadow"}
+        with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+            assert client.request("GET", "/", headers=forged).status == 200
+            assert all(origin.requests[1].value(name) == value for name, value in forged)
+
+
+def test_a_refusal_with_several_fields_of_a_name(origin):
+    answer = (b"HTTP/1.1 302 No\r\nSet-Cookie: a=b\r\nLocation: /login\r\nset-cookie: c=d\r\n"
+              b"Content-Length: 0\r\n\r\n")
+    with Origin(serve(answer)) as service, \
+            Gateway(config(origin, uri_of(service),
+                           client_headers=["Set-Cookie", "Location", "Content-Length"])) as gateway:
+        refusal = get(gateway)
+        assert (refusal.status, refusal.body) == (302, b"")
+        assert refusal.values("Set-Cookie") == ["a=b", "c=d"]
+        assert refusal.values("Location") == ["/login"]
+        assert refusal.values("Content-Length") == ["0"]
 
 
 def test_what_the_upstream_hears(origin):
