@@ -1,6 +1,7 @@
 #include "plugins/echo.h"
 
 #include "gateway/plugin/registration.h"
+#include "plugins/support/changed_body.h"
 #include "plugins/support/header_fields.h"
 
 namespace sluice::plugins {
@@ -28,7 +29,12 @@ std::unique_ptr<const Plugin> Echo::Make(Config config, const PluginBuild& build
 }
 
 Verdict Echo::OnHeaderFilter(RequestContext&, ResponseContext& response) const {
-  response.ChangeBody();
+  // Text in front of an encoded body, or of a part, would spoil it.
+  if (config_.body || IsPlainBody(response)) {
+    response.RemoveHeader("Content-Encoding");
+    RemoveContentFields(response);
+    response.ChangeBody();
+  }
   for (const auto& [name, value] : config_.headers) response.SetHeader(name, value);
   return Verdict::kContinue;
 }

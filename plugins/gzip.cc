@@ -6,6 +6,7 @@
 #include "gateway/base/text.h"
 #include "gateway/plugin/registration.h"
 #include "plugins/support/accept_encoding.h"
+#include "plugins/support/changed_body.h"
 #include "plugins/support/vary.h"
 
 namespace sluice::plugins {
@@ -138,9 +139,7 @@ Verdict Gzip::OnHeaderFilter(RequestContext& request, ResponseContext& response)
     if (work.stream == nullptr) return request.Fail("no memory to compress the response");
   }
   response.SetHeader("Content-Encoding", "gzip");
-  for (const std::string_view name : {"Accept-Ranges", "Content-MD5", "Content-Digest", "Digest"}) {
-    response.RemoveHeader(name);
-  }
+  RemoveByteFields(response);
   WeakenETag(response);
   response.ChangeBody();
   return Verdict::kContinue;

@@ -5,6 +5,8 @@
 #include "gateway/base/base64.h"
 #include "gateway/base/log.h"
 #include "gateway/plugin/registration.h"
+#include "plugins/support/changed_body.h"
+#include "plugins/support/templates.h"
 
 namespace sluice::plugins {
 
@@ -91,8 +93,7 @@ std::unique_ptr<const Plugin> ResponseRewrite::Make(Config config, const PluginB
     }
   }
   if (config.vars != nullptr) {
-    plugin->vars_ =
-        Expression::Make(*config.vars, build.place.Path() + ".vars", build.place.diagnostics);
+    plugin->vars_ = CompileExpression(*config.vars, build.place, "vars");
   }
   for (const Filter& filter : config.filters) {
     if (auto rule = Compile(filter, build.place)) plugin->rules_.push_back(*std::move(rule));
@@ -109,8 +110,10 @@ Verdict ResponseRewrite::OnHeaderFilter(RequestContext& request, ResponseContext
   if (status_) response.SetStatus(*status_);
   if (body_) {
     response.RemoveHeader("Content-Encoding");
+    RemoveContentFields(response);
     response.ChangeBody(body_->size());
-  } else if (!rules_.empty() && response.Header("Content-Encoding").empty()) {
+  } else if (!rules_.empty() && IsPlainBody(response)) {
+    RemoveContentFields(response);
     response.ChangeBody();
   }
   Apply(headers_, request, Regex::Groups{}, response);

@@ -1,6 +1,6 @@
 // response-rewrite: changes status, header fields and body of responses. APISIX's fields. A body to
 // be searched by `filters` is collected, up to max_resp_body_size; a larger one, or one that is
-// encoded, goes through as it is.
+// encoded or a part, goes through as it is.
 #pragma once
 
 #include <memory>
