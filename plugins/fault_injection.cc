@@ -70,7 +70,7 @@ const conf::Fields<FaultInjection::Config>& FaultInjection::Fields() {
 FaultInjection::Aim FaultInjection::Compile(const Target& target, const conf::Place& place) {
   Aim aim{.percentage = target.percentage, .any_of = {}};
   for (const conf::Node* const vars : target.vars) {
-    auto expression = Expression::Make(*vars, place.Path() + ".vars", place.diagnostics);
+    auto expression = CompileExpression(*vars, place, "vars");
     if (expression != nullptr) aim.any_of.push_back(std::move(expression));
   }
   return aim;

@@ -84,14 +84,13 @@ std::unique_ptr<const Plugin> Redirect::Make(Config config, const PluginBuild& b
   }
   auto plugin = std::make_unique<Redirect>();
   if (config.uri) plugin->uri_ = CompileTemplate(*config.uri, build.place, "uri");
-  if (plugin->uri_ && plugin->uri_->needs_body()) {
-    build.place.Fail("uri: expected variables that do not need the body");
-  }
   if (!config.regex_uri.empty() && !plugin->CompileRule(config.regex_uri, build.place)) {
     return nullptr;
   }
   const int port = ReadMetadata<Redirect>(build).https_port;
   if (port != 443) plugin->https_port_ = ":" + std::to_string(port);
+  if (config.uri) plugin->names_host_ = config.uri->starts_with("//");
+  if (plugin->rule_) plugin->names_host_ = config.regex_uri[1].starts_with("//");
   plugin->to_https_ = config.http_to_https;
   plugin->status_ = config.ret_code;
   plugin->encodes_ = config.encode_uri;
@@ -121,6 +120,8 @@ Verdict Redirect::ToHttps(RequestContext& request) const {
 }
 
 Verdict Redirect::To(std::string uri, RequestContext& request) const {
+  // A path of the client's ("//evil.test/") must not become a host.
+  while (!names_host_ && uri.starts_with("//")) uri.erase(0, 1);
   const size_t mark = std::min(uri.find('?'), uri.size());
   const bool has_query = mark < uri.size();
   if (encodes_) uri = EncodePath(uri.substr(0, mark)) + uri.substr(mark);

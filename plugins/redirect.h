@@ -54,6 +54,7 @@ append_query_string: true)yaml"};
   std::string https_port_;  // ":8443"; empty: the usual one
   std::optional<TextTemplate> uri_;
   std::optional<Rule> rule_;
+  bool names_host_ = false;  // "//host/..."
   int status_ = 0;
   bool encodes_ = false;
   bool appends_query_ = false;

@@ -102,12 +102,8 @@ std::optional<TrafficSplit::Rule> TrafficSplit::Compile(const RuleConfig& config
   std::vector<std::unique_ptr<const Expression>> any_of;
   for (const MatchConfig& match : config.match) {
     if (match.vars == nullptr) continue;
-    auto expression = Expression::Make(*match.vars, place.Path() + ".match", place.diagnostics);
+    auto expression = CompileExpression(*match.vars, place, "match");
     if (expression == nullptr) return std::nullopt;
-    if (expression->needs_body()) {
-      place.Fail("a rule cannot compare post_arg_ variables: bodies are not read first");
-      return std::nullopt;
-    }
     any_of.push_back(std::move(expression));
   }
   std::vector<uint32_t> weights;

@@ -1,6 +1,7 @@
 #include "plugins/support/captures.h"
 
 #include "gateway/base/text.h"
+#include "plugins/support/templates.h"
 
 namespace sluice::plugins {
 namespace {
@@ -22,7 +23,7 @@ Result<CaptureTemplate> CaptureTemplate::Make(std::string_view text) {
   CaptureTemplate made;
   while (true) {
     const auto [at, size] = FindGroup(text);
-    SLUICE_ASSIGN_OR_RETURN(TextTemplate piece, TextTemplate::Make(text.substr(0, at)));
+    SLUICE_ASSIGN_OR_RETURN(TextTemplate piece, MakeTemplate(text.substr(0, at)));
     if (at == std::string_view::npos) {
       made.tail_ = std::move(piece);
       return made;

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "plugins/support/templates.h"
+
 namespace sluice::plugins {
 
 Result<uint64_t> LimitAmount::Of(RequestContext& request, uint64_t min, uint64_t max) const {
@@ -29,7 +31,7 @@ std::optional<LimitAmount> LimitAmountField::operator()(const conf::Place& place
     amount.number = static_cast<uint64_t>(*value);
     return amount;
   }
-  auto made = TextTemplate::Make(place.node.text);
+  auto made = MakeTemplate(place.node.text);
   if (!made.has_value()) {
     place.Fail(made.error().detail);
     return std::nullopt;

@@ -5,6 +5,7 @@
 #include "gateway/base/json_writer.h"
 #include "gateway/base/text.h"
 #include "gateway/plugin/consumer.h"
+#include "plugins/support/templates.h"
 
 namespace sluice::plugins {
 namespace {
@@ -65,7 +66,7 @@ LogEntry LogEntry::Make(const Format& format, const conf::Place& place, std::str
   LogEntry entry;
   for (const auto& [name, value] : format) {
     Member member{.name = name, .text = {}, .of_record = nullptr};
-    auto text = TextTemplate::Make(value);
+    auto text = MakeTemplate(value);
     if (text.has_value()) {
       member.text = *std::move(text);
     } else if (auto of_record = AccessLogFormat::Make(value); of_record.has_value()) {

@@ -11,6 +11,7 @@
 #include "gateway/plugin/plugin.h"
 #include "gateway/routing/expression.h"
 #include "plugins/support/log_entry.h"
+#include "plugins/support/templates.h"
 
 namespace sluice::plugins {
 
@@ -65,8 +66,7 @@ class Logger {
       : entry_(LogEntry::Make(fields.log_format.empty() ? format : fields.log_format, build.place,
                               "log_format")) {
     for (const conf::Node* const node : fields.match) {
-      auto expression =
-          Expression::Make(*node, build.place.Path() + ".match", build.place.diagnostics);
+      auto expression = CompileExpression(*node, build.place, "match");
       if (expression != nullptr) any_of_.push_back(std::move(expression));
     }
   }

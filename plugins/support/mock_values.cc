@@ -7,6 +7,7 @@
 #include "conf/types.h"
 #include "gateway/base/json_writer.h"
 #include "gateway/base/text.h"
+#include "plugins/support/templates.h"
 
 namespace sluice::plugins {
 namespace {
@@ -121,7 +122,7 @@ bool MockValue::CompileExample(const conf::Place& schema) {
   const bool is_number =
       example->kind == conf::Node::Kind::kNumber || example->kind == conf::Node::Kind::kInteger;
   if (type_ == Type::kString && example->is_string()) {
-    auto text = TextTemplate::Make(example->text);
+    auto text = MakeTemplate(example->text);
     if (!text.has_value()) {
       schema.Fail("example: " + text.error().detail);
       return false;
