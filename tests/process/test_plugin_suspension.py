@@ -11,20 +11,40 @@ LONG = {"fault-injection": {"delay": {"duration": 3600}}}
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 
 
+def limit_req(rate):
+    """Holds what comes behind a first request."""
+    return {"limit-req": {"rate": rate, "burst": 1000, "key": "remote_addr"}}
+
+
+def mocking(delay):
+    return {"mocking": {"delay": delay, "response_example": "ok", "content_type": "text/plain"}}
+
+
+# What delays requests for half a second, and for an hour or so.
+SHORTS = {"fault-injection": SHORT, "limit-req": limit_req(2), "mocking": mocking(0.5)}
+LONGS = {"fault-injection": LONG, "limit-req": limit_req(0.0005), "mocking": mocking(3600)}
+
+
 def config(origin, plugins, **fields):
     return {"gateway": {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}],
                         "timeouts": {"shutdown": "1s"}},
             "routes": [route(origin.port, plugins=plugins, **fields)]}
 
 
-@pytest.fixture
-def held(origin):
-    """A gateway that holds every request for an hour, with requests under way on it."""
-    with Gateway(config(origin, LONG)) as gateway:
+@pytest.fixture(params=LONGS)
+def held(origin, request):
+    """A gateway that holds every request."""
+    with Gateway(config(origin, LONGS[request.param])) as gateway:
+        if request.param == "limit-req":
+            with RawClient(gateway.port) as client:
+                assert client.get().status == 200
+            gateway.wait_for_access(1)
+            origin.requests.clear()
         yield gateway
 
 
 def test_clients_that_leave_are_forgotten(origin, held):
+    before = len(held.access_log())
     for _ in range(20):
         with RawClient(held.port) as client:
             client.send(POST)
@@ -38,24 +58,33 @@ def test_clients_that_leave_are_forgotten(origin, held):
         client.ping()
         client.reset(stream)
         client.ping()
-    records = held.wait_for_access(21)
+    records = held.wait_for_access(before + 21)[before:]
     assert {record["reason"] for record in records} == {"client_closed"}
     assert not origin.requests
 
 
-def test_a_reload_does_not_disturb_a_held_request(origin):
-    with Gateway(config(origin, SHORT)) as gateway, RawClient(gateway.port) as client:
+@pytest.mark.parametrize("plugin", SHORTS)
+def test_a_reload_does_not_disturb_a_held_request(origin, plugin):
+    with Gateway(config(origin, SHORTS[plugin])) as gateway, RawClient(gateway.port) as client, \
+            RawClient(gateway.port) as leaver:
+        if plugin == "limit-req":
+            assert client.get().status == 200
+            origin.requests.clear()
         client.send(POST)
+        leaver.send(POST)
         for _ in range(3):
             assert gateway.reload(config(origin, {})).returncode == 0
-            assert gateway.reload(config(origin, LONG)).returncode == 0
+            assert gateway.reload(config(origin, LONGS[plugin])).returncode == 0
+        leaver.reset()
         assert client.read_response().status == 200
-    (request,) = origin.requests
-    assert request.body == b"hello"
+    if plugin != "mocking":
+        assert [request.body for request in origin.requests] == [b"hello"] * len(origin.requests)
+        assert 1 <= len(origin.requests) <= 2  # perhaps the leaver's too
 
 
-def test_requests_behind_a_held_one_wait_for_it(origin):
-    with Gateway(config(origin, SHORT)) as gateway, RawClient(gateway.port) as client:
+@pytest.mark.parametrize("plugin", ["fault-injection", "limit-req"])
+def test_requests_behind_a_held_one_wait_for_it(origin, plugin):
+    with Gateway(config(origin, SHORTS[plugin])) as gateway, RawClient(gateway.port) as client:
         client.send(POST + b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n" + POST)
         assert [client.read_response().status for _ in range(3)] == [200, 200, 200]
     assert [(request.method, request.target, request.body) for request in origin.requests] == [

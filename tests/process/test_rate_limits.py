@@ -9,6 +9,7 @@ import time
 import pytest
 
 from support.gateway import Gateway, upstream, wait_for
+from support.http2 import Http2Client
 from support.origin import OK, Origin, serve
 from support.raw import RawClient
 
@@ -156,6 +157,55 @@ def test_a_burst_of_limit_conn_waits():
         script.open.set()
         for client in (first, second):
             assert client.read_response().status == 200
+
+
+class TestWaitingForLimitConn:
+    """One request at the origin and two that wait: the next one is refused."""
+
+    @staticmethod
+    def config(origin, delay):
+        limit = {"limit-conn": {"conn": 1, "burst": 2, "default_conn_delay": delay,
+                                "only_use_default_delay": True, "key": "remote_addr"}}
+        return {"gateway": {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}]},
+                **limited(origin.port, limit if delay else {})}
+
+    @staticmethod
+    def fill(gateway, script):
+        before = script.waiting
+        first = RawClient(gateway.port).send(HELD)
+        wait_for(lambda: script.waiting > before, "the first request at the origin")
+        others = Http2Client(gateway.port)
+        streams = [others.start(), others.start()]
+        assert others.get().status == 503
+        return first, others, streams
+
+    def test_clients_leave(self):
+        script = Held()
+        with Origin(script) as origin, Gateway(self.config(origin, 3600)) as gateway:
+            for number in range(1, 4):
+                first, others, streams = self.fill(gateway, script)
+                others.reset(streams[0])
+                others.ping()
+                others.__exit__(None)
+                first.reset()
+                # Who kept a place would leave too few for the next round.
+                wait_for(lambda: sum(record["reason"] == "client_closed" for record in
+                                     gateway.access_log()) == 3 * number, "the end of all three")
+            script.open.set()
+
+    def test_reloads(self):
+        script = Held()
+        with Origin(script) as origin, Gateway(self.config(origin, 0.5)) as gateway:
+            first, others, streams = self.fill(gateway, script)
+            assert gateway.reload(self.config(origin, 0)).returncode == 0
+            assert offer(gateway.port, 8) == {200: 8}
+            script.open.set()
+            assert first.read_response().status == 200
+            assert [others.finish(stream).status for stream in streams] == [200, 200]
+            assert gateway.reload(self.config(origin, 0.5)).returncode == 0
+            assert offer(gateway.port, 3, clients=1) == {200: 3}
+            first.close()
+            others.__exit__(None)
 
 
 def test_more_keys_than_the_table_has_room_for():
