@@ -108,46 +108,53 @@ Verdict BasicAuth::OnRewrite(RequestContext& request) const {
   if (fields.Count(HeaderId::kAuthorization) == 1) {
     pair = Decode(fields.Value(HeaderId::kAuthorization));
   }
+  // $remote_user is still in there.
+  const std::string user = pair ? pair->substr(0, pair->find(':')) : std::string();
+  request.HideHeaderInLogs(
+      "Authorization", pair ? "Basic " + EncodeBase64(user + ":***", Base64::kStandard) : "***");
   if (authentication_.hides_credentials()) request.RemoveHeader("Authorization");
   if (!pair) return authentication_.Refuse(request, "Invalid authorization in request");
-  return Check(request, *pair);
+  return Check(request, user, pair->substr(user.size() + 1));
 }
 
-Verdict BasicAuth::Check(RequestContext& request, const std::string& name_and_password) const {
-  const size_t colon = name_and_password.find(':');
-  const std::string_view pair = name_and_password;
-  const auto* const user =
-      static_cast<const User*>(users_.Find(CredentialIndex::HashOf(pair.substr(0, colon))));
+// Where names are known whose passwords are hashed, one that nobody has is verified too, against
+// the hash of one that somebody has, and in vain: the time does not tell who is a user.
+Verdict BasicAuth::Check(RequestContext& request, std::string_view name,
+                         std::string password) const {
+  const Hash128 name_hash = CredentialIndex::HashOf(name);
+  const Credential* const found = users_.Find(name_hash);
+  const bool is_user = found != nullptr;
+  const auto* const user = static_cast<const User*>(is_user ? found : users_.Sample(name_hash));
   if (user == nullptr) return authentication_.Refuse(request, kInvalidUser);
-  const std::string_view password = pair.substr(colon + 1);
-  if (!user->password_hash.empty()) return CheckHash(request, *user, std::string(password));
+  if (!user->password_hash.empty()) return CheckHash(request, *user, is_user, std::move(password));
   // Hashes under a secret key: how long this takes does not depend on where they differ.
-  if (KeyedHash::OfProcess().Of(password) == user->password) {
-    return authentication_.Accept(request, *user);
-  }
-  return authentication_.Refuse(request, kInvalidUser);
+  const bool matches = KeyedHash::OfProcess().Of(password) == user->password;
+  return matches && is_user ? authentication_.Accept(request, *user)
+                            : authentication_.Refuse(request, kInvalidUser);
 }
 
-Verdict BasicAuth::CheckHash(RequestContext& request, const User& user,
+Verdict BasicAuth::CheckHash(RequestContext& request, const User& user, bool is_user,
                              std::string password) const {
   const Hash128 name = VerifiedTokens::NameOf(password, user.identity);
-  if (KnownPasswords().Find(name, Seconds())) return authentication_.Accept(request, user);
+  if (is_user && KnownPasswords().Find(name, Seconds())) {
+    return authentication_.Accept(request, user);
+  }
   return VerifyOffLoop(
-      request, {.verify = [password = std::move(password), hash = user.password_hash]() -> Status {
-                  if (MatchesPasswordHash(password, hash)) return {};
-                  return ClientError(ErrorCode::kMalformedRequest,
-                                     "the password does not match its hash");
-                },
-                .remember =
-                    [name] {
-                      const int64_t now = Seconds();
-                      KnownPasswords().Insert(name, {.from = now, .until = now + kKnownFor});
-                    },
-                .decide =
-                    [this, &user](RequestContext& held, const Status& verified) {
-                      return verified.has_value() ? authentication_.Accept(held, user)
-                                                  : authentication_.Refuse(held, kInvalidUser);
-                    }});
+      request,
+      {.verify = [is_user, password = std::move(password), hash = user.password_hash]() -> Status {
+         if (MatchesPasswordHash(password, hash) && is_user) return {};
+         return ClientError(ErrorCode::kMalformedRequest, "the password does not match its hash");
+       },
+       .remember =
+           [name] {
+             const int64_t now = Seconds();
+             KnownPasswords().Insert(name, {.from = now, .until = now + kKnownFor});
+           },
+       .decide =
+           [this, &user](RequestContext& held, const Status& verified) {
+             return verified.has_value() ? authentication_.Accept(held, user)
+                                         : authentication_.Refuse(held, kInvalidUser);
+           }});
 }
 
 }  // namespace sluice::plugins

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "plugins/support/authentication.h"
@@ -43,8 +44,10 @@ hide_credentials: true)yaml",
  private:
   struct User;
 
-  Verdict Check(RequestContext& request, const std::string& name_and_password) const;
-  Verdict CheckHash(RequestContext& request, const User& user, std::string password) const;
+  Verdict Check(RequestContext& request, std::string_view name, std::string password) const;
+  // `is_user`: the name is his; otherwise it only has to take as long.
+  Verdict CheckHash(RequestContext& request, const User& user, bool is_user,
+                    std::string password) const;
 
   const Authentication authentication_;
   const CredentialIndex& users_;

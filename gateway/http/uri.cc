@@ -239,6 +239,19 @@ std::string_view FindCookie(std::string_view cookies, std::string_view name) {
   return {};
 }
 
+std::string ReplaceCookies(std::string_view cookies, std::string_view name,
+                           std::optional<std::string_view> value) {
+  std::string out;
+  while (!cookies.empty()) {
+    const std::string_view pair = TrimOws(TakePart(cookies, ';'));
+    const bool named = FindCookie(pair, name).data() != nullptr;
+    if (pair.empty() || (named && !value)) continue;
+    out.append(out.empty() ? "" : "; ").append(named ? name : pair);
+    if (named) out.append("=").append(*value);
+  }
+  return out;
+}
+
 std::string_view NormalizeHost(std::string_view authority, Arena& arena) {
   // Only an address in brackets has colons before the one of the port.
   const size_t brackets = authority.starts_with('[') ? authority.find(']') : 0;

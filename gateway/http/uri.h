@@ -34,6 +34,11 @@ std::string ReplaceQueryArguments(std::string_view query, std::string_view name,
 // The value of cookie `name` (case-sensitive) in a Cookie field; null view data() when absent.
 std::string_view FindCookie(std::string_view cookies, std::string_view name);
 
+// The Cookie field with this value for each cookie `name`, or without them; empty when none is
+// left.
+std::string ReplaceCookies(std::string_view cookies, std::string_view name,
+                           std::optional<std::string_view> value);
+
 // A host as it is matched: lower case, no port, no trailing dot, brackets kept for IPv6. Without a
 // copy when it is lower case already. Precondition: IsValidAuthority, or empty.
 std::string_view NormalizeHost(std::string_view authority, Arena& arena);

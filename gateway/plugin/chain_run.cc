@@ -38,7 +38,7 @@ void ChainRun::End() {
   request_.rewrite_ = {};
   request_.upstream_ = -1;
   request_.response_changes_.clear();
-  request_.secret_arguments_.clear();
+  request_.log_secrets_.clear();
   chain_ = {};
   response_ = nullptr;
   current_ = nullptr;
@@ -250,15 +250,43 @@ void ChainRun::RunBodyFilter(BodyPiece& piece) {
   }
 }
 
+namespace {
+
+void HideArgument(RequestHead& head, const LogSecret& secret, Arena& arena) {
+  if (head.query.empty()) return;
+  const std::string query = ReplaceQueryArguments(head.query, secret.name, secret.shown);
+  std::string target(head.target.substr(0, head.target.find('?') + 1));
+  target += query;
+  head.target = arena.Copy(target);
+  head.query = head.target.substr(head.target.size() - query.size());
+}
+
+void HideCookie(RequestHead& head, const LogSecret& secret, Arena& arena) {
+  std::string cookies;
+  for (const HeaderField& field : head.fields) {
+    if (field.id != HeaderId::kCookie) continue;
+    cookies.append(cookies.empty() ? "" : "; ");
+    cookies += ReplaceCookies(field.value, secret.name, secret.shown);
+  }
+  if (!cookies.empty()) head.fields.Set({"Cookie", arena.Copy(cookies), HeaderId::kCookie});
+}
+
+}  // namespace
+
 void ChainRun::HideSecrets() {
   RequestHead& head = *request_.head_;
-  for (const std::string_view name : request_.secret_arguments_) {
-    if (head.query.empty()) return;
-    const std::string query = ReplaceQueryArguments(head.query, name, "***");
-    std::string target(head.target.substr(0, head.target.find('?') + 1));
-    target += query;
-    head.target = request_.arena_->Copy(target);
-    head.query = head.target.substr(head.target.size() - query.size());
+  for (const LogSecret& secret : request_.log_secrets_) {
+    switch (secret.kind) {
+      case LogSecret::Kind::kArgument:
+        HideArgument(head, secret, *request_.arena_);
+        break;
+      case LogSecret::Kind::kCookie:
+        HideCookie(head, secret, *request_.arena_);
+        break;
+      case LogSecret::Kind::kHeader:
+        head.fields.Set({secret.name, secret.shown, FindHeaderId(secret.name)});
+        break;
+    }
   }
 }
 

@@ -91,7 +91,10 @@ class CredentialIndex {
  public:
   static Hash128 HashOf(std::string_view key) { return KeyedHash::OfProcess().Of(key); }
 
-  virtual const Credential* Find(const Hash128& key_hash) const = 0;      // null: there is none
+  virtual const Credential* Find(const Hash128& key_hash) const = 0;  // null: there is none
+  // One of them, always the same for a hash: so that a key that nobody has can cost what others do.
+  // Null: there are none.
+  virtual const Credential* Sample(const Hash128& hash) const = 0;
   virtual const Consumer* FindConsumer(std::string_view name) const = 0;  // by username
 
  protected:

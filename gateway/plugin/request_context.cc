@@ -11,6 +11,8 @@
 namespace sluice {
 namespace {
 
+constexpr std::string_view kHidden = "***";  // in logs
+
 bool IsControl(char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; }
 
 HeaderField MakeField(std::string_view name, std::string_view value, Arena& arena) {
@@ -173,7 +175,15 @@ void RequestContext::SetConsumer(const Consumer& consumer, std::string_view cred
 }
 
 void RequestContext::HideArgumentInLogs(std::string_view name) {
-  secret_arguments_.push_back(arena_->Copy(name));
+  log_secrets_.push_back({LogSecret::Kind::kArgument, arena_->Copy(name), kHidden});
+}
+
+void RequestContext::HideCookieInLogs(std::string_view name) {
+  log_secrets_.push_back({LogSecret::Kind::kCookie, arena_->Copy(name), kHidden});
+}
+
+void RequestContext::HideHeaderInLogs(std::string_view name, std::string_view shown) {
+  log_secrets_.push_back({LogSecret::Kind::kHeader, arena_->Copy(name), arena_->Copy(shown)});
 }
 
 void RequestContext::SetUpstream(int32_t upstream) {

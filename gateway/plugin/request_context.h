@@ -51,6 +51,14 @@ struct HeaderChange {
   std::string_view value;
 };
 
+// What logs must not show as it was sent.
+struct LogSecret {
+  enum class Kind : uint8_t { kArgument, kCookie, kHeader };
+  Kind kind = Kind::kHeader;
+  std::string_view name;
+  std::string_view shown;
+};
+
 // Bytes that no field value may hold (RFC 9110 5.5) become spaces: a value can come from a request.
 std::string_view CopyFieldValue(std::string_view value, Arena& arena);
 
@@ -103,8 +111,11 @@ class RequestContext {
   // Who sends this, and by which credential object, if any. The consumer's plugins join the chain
   // behind the phase rewrite; the upstream is told in X-Consumer-Username and others.
   void SetConsumer(const Consumer& consumer, std::string_view credential_id = {});
-  // The parameter of the query holds a secret: logs show "***". Also in shadow mode.
+  // What the client sent there is a secret: logs show "***" for the parameter of the query or the
+  // cookie, `shown` for the field. Also in shadow mode.
   void HideArgumentInLogs(std::string_view name);
+  void HideCookieInLogs(std::string_view name);
+  void HideHeaderInLogs(std::string_view name, std::string_view shown = "***");
   // Of the response, whoever makes it.
   void SetResponseHeader(std::string_view name, std::string_view value);
   void AddResponseHeader(std::string_view name, std::string_view value);
@@ -169,7 +180,7 @@ class RequestContext {
   UpstreamRewrite rewrite_;
   int32_t upstream_ = -1;
   std::vector<HeaderChange> response_changes_;
-  std::vector<std::string_view> secret_arguments_;  // names
+  std::vector<LogSecret> log_secrets_;
   StateNode* states_ = nullptr;
   std::string scratch_;
   std::string expanded_;

@@ -49,13 +49,16 @@ class PluginChains::Credentials final : public CredentialIndex {
     std::string().swap(credential->key);
     const auto [at, added] =
         by_key_.emplace(hash, Known{std::move(credential), place.node.position});
-    if (added) return;
+    if (added) return all_.push_back(at->second.credential.get());
     place.Fail("another consumer or credential has the same key; each needs its own",
                "the first is at " + place.diagnostics.Locate(at->second.position));
   }
   const Credential* Find(const Hash128& key_hash) const override {
     const auto found = by_key_.find(key_hash);
     return found == by_key_.end() ? nullptr : found->second.credential.get();
+  }
+  const Credential* Sample(const Hash128& hash) const override {
+    return all_.empty() ? nullptr : all_[hash.high % all_.size()];
   }
   const Consumer* FindConsumer(std::string_view name) const override {
     const auto found = chains_.consumers_by_name_.find(name);
@@ -73,6 +76,7 @@ class PluginChains::Credentials final : public CredentialIndex {
 
   const PluginChains& chains_;
   std::unordered_map<Hash128, Known, LowHalf> by_key_;
+  std::vector<const Credential*> all_;  // in the order of the configuration
 };
 
 PluginChains::PluginChains() = default;

@@ -21,17 +21,6 @@ std::string_view Behind(std::string_view text, std::string_view value) {
   return text.substr(static_cast<size_t>(value.data() + value.size() - text.data()));
 }
 
-// The pairs of a Cookie field but for those of that name.
-std::string RemoveCookie(std::string_view cookies, std::string_view name) {
-  std::string out;
-  for (const std::string_view part : Split(cookies, ';')) {
-    const std::string_view pair = TrimOws(part);
-    if (pair.empty() || FindCookie(pair, name).data() != nullptr) continue;
-    out.append(out.empty() ? "" : "; ").append(pair);
-  }
-  return out;
-}
-
 }  // namespace
 
 CredentialPlaces::Found CredentialPlaces::Find(RequestContext& request) const {
@@ -52,11 +41,14 @@ bool CredentialPlaces::IsOurs(std::string_view& value) const {
 }
 
 void CredentialPlaces::FindInHeader(RequestContext& request, Found& found) const {
+  bool any = false;
   for (const HeaderField& field : request.head().fields) {
     if (!EqualsIgnoreCase(field.name, names_.header)) continue;
     std::string_view value = field.value;
     if (IsOurs(value)) Add(value, found);
+    any = true;
   }
+  if (any) request.HideHeaderInLogs(names_.header);
 }
 
 void CredentialPlaces::FindInQuery(RequestContext& request, Found& found) const {
@@ -75,6 +67,7 @@ void CredentialPlaces::FindInQuery(RequestContext& request, Found& found) const 
 
 void CredentialPlaces::FindInCookies(RequestContext& request, Found& found) const {
   if (!request.head().fields.Has(HeaderId::kCookie)) return;
+  bool any = false;
   for (const HeaderField& field : request.head().fields) {
     if (field.id != HeaderId::kCookie) continue;
     std::string_view rest = field.value;
@@ -83,8 +76,10 @@ void CredentialPlaces::FindInCookies(RequestContext& request, Found& found) cons
       if (value.data() == nullptr) break;
       Add(value, found);
       rest = Behind(rest, value);
+      any = true;
     }
   }
+  if (any) request.HideCookieInLogs(names_.cookie);
 }
 
 Status CredentialPlaces::Hide(RequestContext& request) const {
@@ -120,7 +115,7 @@ void CredentialPlaces::HideInCookies(RequestContext& request) const {
   for (const HeaderField& field : request.head().fields) {
     if (field.id != HeaderId::kCookie) continue;
     any = any || FindCookie(field.value, names_.cookie).data() != nullptr;
-    const std::string kept = RemoveCookie(field.value, names_.cookie);
+    const std::string kept = ReplaceCookies(field.value, names_.cookie, std::nullopt);
     if (!kept.empty()) rest.append(rest.empty() ? "" : "; ").append(kept);
   }
   if (!any) return;

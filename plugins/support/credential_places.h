@@ -31,7 +31,7 @@ class CredentialPlaces {
 
   CredentialPlaces(Names names, Form form) : names_(std::move(names)), form_(form) {}
 
-  // Values in the query do not show in logs from then on.
+  // Values do not show in logs from then on.
   Found Find(RequestContext& request) const;
   // Takes all that Find finds out of what the upstream gets; only after Find. An error: it would
   // still be there.

@@ -4,6 +4,7 @@
 import base64
 import crypt
 import json
+import os
 import threading
 import warnings
 
@@ -18,6 +19,7 @@ from support.raw import RawClient
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     SLOW = crypt.crypt("secret", "$6$rounds=200000$abcdefgh")  # takes a good part of 0.1 s
+    SLOW_64_TIMES = crypt.crypt("secret", "$6$rounds=50000$abcdefgh")
 
 
 def basic(password, name="rose"):
@@ -30,9 +32,9 @@ def config(origin, plugins, consumers):
             "routes": [route(origin.port, plugins=plugins)], "consumers": consumers}
 
 
-def slow_passwords(origin):
+def slow_passwords(origin, slow=SLOW):
     return config(origin, {"basic-auth": {}}, [
-        {"username": "rose", "plugins": {"basic-auth": {"username": "rose", "password_hash": SLOW}}}])
+        {"username": "rose", "plugins": {"basic-auth": {"username": "rose", "password_hash": slow}}}])
 
 
 def slow_tokens(origin):
@@ -82,10 +84,14 @@ def test_clients_leave_and_configurations_change_while_a_credential_is_verified(
         gateway.wait_for_access(12 + 20 + 2)
 
 
-def test_what_is_verified_at_once_is_limited(origin):
-    with Gateway(slow_passwords(origin)) as gateway, Http2Client(gateway.port) as client:
+# A name that nobody has is verified as one that somebody has: otherwise the time, or this limit,
+# would tell the names.
+@pytest.mark.parametrize("name", ["rose", "nobody"])
+def test_what_is_verified_at_once_is_limited(origin, name):
+    with Gateway(slow_passwords(origin, SLOW_64_TIMES)) as gateway, \
+            Http2Client(gateway.port) as client:
         streams = [client.start(http2_request("GET", "/", "a", [
-            ("authorization", basic(f"guess{number}"))])) for number in range(90)]
+            ("authorization", basic(f"guess{number}", name))])) for number in range(90)]
         responses = [client.finish(stream) for stream in streams]
         assert {response.status for response in responses} == {401, 503}
         refused = [response for response in responses if response.status == 503]
@@ -93,6 +99,16 @@ def test_what_is_verified_at_once_is_limited(origin):
         assert ("retry-after", "1") in refused[0].headers
         assert get(gateway, basic("secret")).status == 200
     assert len(origin.requests) == 1
+
+
+def test_a_name_that_nobody_has_is_never_let_in(origin):
+    with Gateway(slow_passwords(origin)) as gateway:
+        for password in ("secret", "guess", ""):
+            for name in ("nobody", "", "Rose"):
+                refusal = get(gateway, basic(password, name))
+                assert (refusal.status, b"Invalid user authorization" in refusal.body) == (401, True)
+            assert get(gateway, basic("secret")).status == 200
+    assert len(origin.requests) == 3
 
 
 def test_a_known_token_ends_with_its_consumer(origin):
@@ -133,6 +149,50 @@ def test_secrets_in_the_query_are_not_logged(origin):
             "GET /c?%6b=*** HTTP/2.0|/c?%6b=***|%6b=***|***|rose",
             "GET /d?x=k=1 HTTP/1.1|/d?x=k=1|x=k=1|-|-"]
     assert [request.target for request in origin.requests] == ["/a?x=1&k=s3cret&y=2", "/c?%6b=s3cret"]
+
+
+def test_secrets_in_fields_and_cookies_are_not_logged(origin):
+    settings = config(origin, {"key-auth": {"header": "X-Key"}, "file-logger": {"path": "$DIR/file.log"}},
+                      [{"username": "rose", "plugins": {
+                          "key-auth": {"key": "s3cret"}, "jwt-auth": {"key": "rose", "secret": "s"},
+                          "basic-auth": {"username": "rose", "password": "s3cret"}}}])
+    settings["routes"] += [
+        {**route(origin.port, plugins={"jwt-auth": {}}), "id": "j", "uri": "/jwt"},
+        {**route(origin.port, plugins={"jwt-auth": {"_meta": {"mode": "shadow"}}}), "id": "s", "uri": "/shadow"},
+        {**route(origin.port, plugins={"basic-auth": {"hide_credentials": True}}), "id": "b", "uri": "/basic"}]
+    settings["gateway"]["access_log"]["format"] = \
+        "$uri $status $http_x_key|$http_authorization|$http_cookie|$cookie_jwt|$remote_user"
+    bearer = tokens.token(claims={"key": "rose"}, secret="s")
+    with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+        def ask(path, *headers):
+            return client.request("GET", path, headers=list(headers)).status
+        assert ask("/a", ("x-key", "s3cret")) == 200
+        assert ask("/b", ("X-Key", "s3cres")) == 401
+        assert ask("/c", ("X-Key", "s3cret"), ("x-key", "s3cres")) == 401
+        assert ask("/jwt", ("Cookie", f"a=b; jwt={bearer};c=d")) == 200
+        assert ask("/jwt", ("Cookie", "a=b"), ("Cookie", "jwt=x.y.z")) == 401
+        assert ask("/jwt", ("Authorization", f"Bearer {bearer}"), ("Cookie", "a=b")) == 200
+        assert ask("/shadow", ("Authorization", bearer)) == 200
+        assert ask("/basic", ("Authorization", basic("s3cret"))) == 200
+        assert ask("/basic", ("Authorization", basic("guess"))) == 401
+        assert ask("/basic", ("Authorization", "Basic s3cret!")) == 401
+        known = "Basic " + base64.b64encode(b"rose:***").decode()
+
+        def lines(name):
+            if not os.path.exists(gateway.path(name)):
+                return []
+            with open(gateway.path(name)) as file:
+                return file.read().splitlines()
+        wait_for(lambda: len(lines("access.log")) == 10, "ten lines")
+        assert lines("access.log") == [
+            "/a 200 ***|-|-|-|-", "/b 401 ***|-|-|-|-", "/c 401 ***|-|-|-|-",
+            "/jwt 200 -|-|a=b; jwt=***; c=d|***|-", "/jwt 401 -|-|a=b; jwt=***|***|-",
+            "/jwt 200 -|***|a=b|-|-", "/shadow 200 -|***|-|-|-",
+            f"/basic 200 -|{known}|-|-|rose", f"/basic 401 -|{known}|-|-|rose", "/basic 401 -|***|-|-|-"]
+        wait_for(lambda: len(lines("file.log")) == 3, "three lines")
+        assert [json.loads(line)["request"]["headers"]["x-key"] for line in lines("file.log")] == ["***"] * 3
+    assert origin.requests[0].value("X-Key") == "s3cret"
+    assert origin.requests[-1].value("Authorization") is None
 
 
 def test_requests_of_a_consumer_stay_with_one_node():

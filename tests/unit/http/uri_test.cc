@@ -213,6 +213,15 @@ TEST(UriTest, FindsCookies) {
   EXPECT_EQ(FindCookie("", "a").data(), nullptr);
 }
 
+TEST(UriTest, ReplacesCookies) {
+  constexpr std::string_view kCookies = "a=1; b=;c ; ;d=\"x y\" ;ab=2; a = 3";
+  EXPECT_EQ(ReplaceCookies(kCookies, "a", "***"), "a=***; b=; c; d=\"x y\"; ab=2; a=***");
+  EXPECT_EQ(ReplaceCookies(kCookies, "a", std::nullopt), "b=; c; d=\"x y\"; ab=2");
+  EXPECT_EQ(ReplaceCookies("a=1", "a", std::nullopt), "");
+  EXPECT_EQ(ReplaceCookies("a=1", "A", "x"), "a=1");
+  EXPECT_EQ(ReplaceCookies("", "a", "x"), "");
+}
+
 TEST(UriTest, DecodesQueryComponents) {
   EXPECT_EQ(DecodeQueryComponent("a+b%20c%2Fd"), "a b c/d");
   EXPECT_EQ(DecodeQueryComponent("100%"), "100%");
