@@ -110,6 +110,8 @@ class Http1Decoder {
   Role role() const { return role_; }
   bool between_messages() const;  // no byte of the current message has come yet
   bool in_head() const;           // some bytes have, but the head is not complete
+  // Not even of an empty line in front of a message, which is that peer's: any other may have this.
+  bool is_fresh() const { return between_messages() && empty_line_bytes_ == 0; }
 
   const RequestHead& request() const { return request_; }  // after kHead, server role
   RequestHead& request() { return request_; }

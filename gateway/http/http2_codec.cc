@@ -246,8 +246,11 @@ void Http2Codec::Configure() {
   set(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits_.head);
   int error = nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, settings.data(), count);
   SLUICE_CHECK(error == 0);
-  error = nghttp2_session_set_local_window_size(
-      session_.get(), NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(http2_limits_.connection_window));
+  // Clients share a connection to a node: those who do not take their responses must not hold up
+  // the others, and each of these is bounded by its stream's window.
+  const uint32_t window = role_ == Role::kServer ? http2_limits_.connection_window : INT32_MAX;
+  error = nghttp2_session_set_local_window_size(session_.get(), NGHTTP2_FLAG_NONE, 0,
+                                                static_cast<int32_t>(window));
   SLUICE_CHECK(error == 0);
 }
 

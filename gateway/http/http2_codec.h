@@ -54,7 +54,7 @@ enum class Http2ErrorCode : uint32_t {
 struct Http2Limits {
   uint32_t streams = 128;                // at one time, opened by the peer
   uint32_t stream_window = 128 * 1024;   // body bytes of a stream that the owner has not consumed
-  uint32_t connection_window = 1 << 20;  // the same for all of them
+  uint32_t connection_window = 1 << 20;  // the same for all of them; server role
   size_t blocked = 32 * 1024;            // unsent body bytes of a stream: kBlocked
   bool extended_connect = false;         // RFC 8441, server role
 };

@@ -134,6 +134,10 @@ void Stream::ResumeReading() {
 
 void Stream::ReadMore() {
   if (state_ == State::kConnecting) return OnConnectDone(connect_error_);
+  if (send_error_ != 0 && state_ == State::kOpen) {
+    observer_.OnStreamError(std::exchange(send_error_, 0));
+    return loop_.KeepSmall();
+  }
   if (QueueHandshake()) return;
   for (int i = 0; i < kReadsPerTurn; ++i) {
     if (!readable_ || !reading_ || state_ != State::kOpen) return;
@@ -240,10 +244,12 @@ void Stream::SendFromPipe(size_t count) {
 }
 
 void Stream::Send(std::string_view bytes) {
-  if (bytes.empty() || (state_ != State::kOpen && state_ != State::kConnecting)) return;
+  if (bytes.empty() || !takes_output()) return;
   if (lent_ != nullptr && lent_->count == LentPieces::kMaximum) {
+    in_send_ = true;
     Flush();
-    if (state_ != State::kOpen && state_ != State::kConnecting) return;
+    in_send_ = false;
+    if (!takes_output()) return;
   }
   if (lent_ == nullptr) lent_ = loop_.TakePieces();
   if (lent_->count == lent_->kept) loop_.dirty_.PushBack(*this);
@@ -362,7 +368,9 @@ void Stream::CloseAfterFlush() {
 
 void Stream::Fail(int error_number) {
   DropOutput();
-  observer_.OnStreamError(error_number);
+  if (!in_send_) return observer_.OnStreamError(error_number);
+  send_error_ = error_number;
+  loop_.readable_.PushBack(*this);
 }
 
 void Stream::DropOutput() {

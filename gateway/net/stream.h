@@ -57,7 +57,8 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   const TlsSession* tls() const { return tls_.get(); }  // null: plain text
 
   // Queues bytes that stay valid until the current callback ends (receive buffer, scratch,
-  // literals). Dropped after Close.
+  // literals). Dropped after Close. Never calls OnStreamError: the owner is in the middle of its
+  // work; that comes in the next turn.
   void Send(std::string_view bytes);
   size_t unsent() const { return unsent_; }  // falls with every byte that the kernel takes
 
@@ -123,6 +124,9 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   bool SealLent();    // false: the stream failed
   void SendWaiting();
   void Drained();
+  bool takes_output() const {
+    return (state_ == State::kOpen || state_ == State::kConnecting) && send_error_ == 0;
+  }
   void Fail(int error_number);
   void DropOutput();
   void FinishClose();
@@ -138,8 +142,10 @@ class Stream final : public ReadyObserver, public ListNode<Stream>, public ListN
   bool shutdown_due_ = false;
   bool close_due_ = false;
   bool truncated_ = false;
+  bool in_send_ = false;      // which flushes: the owner is on the stack
   bool slow_reader_ = false;  // who gets these bytes could not keep up: read small pieces only
   int connect_error_ = 0;     // of a connect that failed at once
+  int send_error_ = 0;        // of a flush inside Send, until it is told
   uint32_t read_size_;
   std::unique_ptr<TlsSession> tls_;
   LentPieces* lent_ = nullptr;  // queued by Send, not yet flushed

@@ -103,8 +103,12 @@ void Admission::WakeAfter(Duration delay) {
 
 void Admission::Wake() {
   woken_ = false;
+  // Of an upstream that is not configured any more the last waiter is the last owner.
+  const std::weak_ptr<bool> alive = alive_;
   while (PlaceWaiter* first = waiters_.front()) {
-    if (!first->OnPlaceFree()) break;
+    const bool had_place = first->OnPlaceFree();
+    if (alive.expired()) return;
+    if (!had_place) break;
   }
   WakeAfter(kPollInterval);
 }

@@ -27,7 +27,7 @@ namespace sluice {
 // A call that waits for a place.
 class PlaceWaiter : public ListNode<PlaceWaiter> {
  public:
-  // A place may be free. True: it was, and the waiter has left the queue.
+  // A place may be free. True: it was, and the waiter has left the queue, whose owner may be gone.
   virtual bool OnPlaceFree() = 0;
 
  protected:
@@ -97,6 +97,7 @@ class Admission {
   uint32_t waiting_ = 0;
   uint32_t saved_ = 0;            // hundredths of a retry
   std::unique_ptr<Timer> timer_;  // made at the first wait
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace sluice

@@ -283,7 +283,7 @@ void Exchange::OnRequestData(std::string_view bytes) {
 
 void Exchange::OnRequestEnd(const HeaderList& trailers) {
   request_ended_ = true;
-  request_trailers_ = &trailers;
+  request_trailers_ = trailers.empty() ? nullptr : &trailers;
   if (state_ == State::kCollecting) {
     if (suspended_) return;
     if (has_plugins_) return RunPlugins();

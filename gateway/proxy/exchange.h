@@ -59,8 +59,8 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
 
   // From the client.
   void OnRequestData(std::string_view bytes);
-  void OnRequestEnd(const HeaderList& trailers);
-  void OnRequestFailed(const Error& error);  // the body is malformed, too slow, or too large
+  void OnRequestEnd(const HeaderList& trailers);  // which outlive the exchange, if there are some
+  void OnRequestFailed(const Error& error);       // the body is malformed, too slow, or too large
   void OnClientGone(ErrorCode reason);
   // Ends a tunnel in order: the client is told, in WebSocket's words if possible. False: it is
   // none.
@@ -175,7 +175,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   RequestView view_;
   Deadline deadline_;
   Arena arena_{2048};
-  const HeaderList* request_trailers_ = nullptr;  // with request_ended_
+  const HeaderList* request_trailers_ = nullptr;  // with request_ended_; null: none
   Buffer collected_;                              // of the request body, before the call begins
   uint64_t collect_limit_ = 0;
   std::unique_ptr<ExchangePlugins> plugins_;  // made at the first use

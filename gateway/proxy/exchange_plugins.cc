@@ -133,11 +133,15 @@ void Exchange::OnPluginsDone(ChainRun::Result result) {
       break;
   }
   ExchangeClient& client = *client_;
+  const uint64_t number = client.request_number();
   const bool had_body = !collected_.empty() || !plugins_->run.body().empty();
   Call();
-  if (!client.is_serving(*this) || state_ != State::kCalling) return;
+  // Otherwise it was refused and given back, and perhaps taken for the next one.
+  const bool lives = client.is_serving(*this) && client.request_number() == number;
+  if (!lives || state_ != State::kCalling) return;
   if (had_body) call_.SendBody(plugins_->run.body());
-  if (request_ended_) call_.FinishBody(*request_trailers_);
+  if (!request_ended_) return;
+  call_.FinishBody(request_trailers_ == nullptr ? HeaderList() : *request_trailers_);
 }
 
 void Exchange::OnChainResumed(ChainRun::Result result) {
@@ -149,7 +153,7 @@ void Exchange::OnChainResumed(ChainRun::Result result) {
   if (plugins_->run.request_body_limit() == 0) plugins_->run.SetBody(collected_.view());
   OnPluginsDone(result);
   const bool lives = client.is_serving(*this) && client.request_number() == number;
-  if (lives && !suspended_) client.ResumeRequestBody();
+  if (lives && !suspended_ && !call_.holds_body_back()) client.ResumeRequestBody();
 }
 
 void Exchange::ReplyPluginFailed() {
@@ -242,7 +246,7 @@ void Exchange::OnHeadFiltered(ChainRun::Result result, bool was_held) {
   if (plugins.held_end) return EndFiltered(plugins.held_trailers);
   if (!was_held) return;
   if (!client_is_blocked_) call_.ResumeResponse();
-  client_->ResumeRequestBody();
+  if (!call_.holds_body_back()) client_->ResumeRequestBody();
 }
 
 void Exchange::OnFilteredData(std::string_view bytes) {

@@ -30,7 +30,9 @@ bool Http1Server::in_head() const { return decoder_ != nullptr && decoder_->in_h
 bool Http1Server::CanProcess() const {
   if (body_paused_) return false;
   if (state_ == State::kServing) return !request_done_;
-  return state_ == State::kReady || state_ == State::kDiscarding;
+  // Who does not take the answers to what it has asked may not ask for more.
+  if (state_ == State::kReady) return !blocked_;
+  return state_ == State::kDiscarding;
 }
 
 void Http1Server::OnRead(std::string_view bytes) {
@@ -141,11 +143,16 @@ void Http1Server::NextRequest() {
   request_done_ = body_paused_ = head_begun_ = continue_sent_ = false;
   request_bytes_in_ = response_bytes_out_ = 0;
   decoder_->StartMessage();
-  if (processing_) return;  // the loop in Process goes on
+  if (!processing_) Proceed();  // otherwise the loop in Process goes on
+}
+
+// With what has come already, then with what comes.
+void Http1Server::Proceed() {
   ProcessLeftover();
-  if (state_ != State::kReady) return;
-  if (eof_) return CloseGracefully();
-  stream_.ResumeReading();
+  if (state_ == State::kLingering || state_ == State::kClosing) return;
+  if (state_ == State::kReady && eof_ && !HoldsRequests()) return CloseGracefully();
+  const bool has_room = CanProcess() || leftover_.size() <= kLeftoverLimit;
+  if (!body_paused_ && has_room) stream_.ResumeReading();
   UpdateDeadline();
 }
 
@@ -258,6 +265,7 @@ void Http1Server::OnEof() {
   // A client may half-close after its last request and still read the response (RFC 9112 9.6).
   if (state_ == State::kServing && request_done_) return;
   if (state_ == State::kServing) return connection_->Close(ErrorCode::kClientClosed);
+  if (state_ == State::kReady && HoldsRequests()) return;
   CloseGracefully();
 }
 
@@ -270,6 +278,7 @@ void Http1Server::OnBlocked() {
 
 void Http1Server::OnWritable() {
   blocked_ = false;
+  if (state_ == State::kReady) return Proceed();
   if (state_ == State::kServing) exchange_->ResumeResponse();
   UpdateDeadline();
 }
@@ -304,15 +313,20 @@ void Http1Server::WaitFor(Waiting waiting, Duration timeout) {
 void Http1Server::UpdateDeadline() {
   if (state_ == State::kLingering || state_ == State::kClosing) return;
   const conf::TimeoutConfig& timeouts = context_.gateway().timeouts;
-  if (blocked_) return WaitFor(Waiting::kSend, timeouts.send);
+  if (blocked_) {
+    // Whatever else the client does, it has to take what is sent.
+    if (waiting_ != Waiting::kSend) WaitFor(Waiting::kSend, timeouts.send);
+    return;
+  }
   if (state_ == State::kReady) {
     if (in_head()) {
       // Counts from the first byte of the head, however slowly the rest comes.
-      if (!std::exchange(head_begun_, true)) WaitFor(Waiting::kHead, timeouts.header);
+      const bool begins = !std::exchange(head_begun_, true);
+      if (begins || waiting_ != Waiting::kHead) WaitFor(Waiting::kHead, timeouts.header);
       return;
     }
     connection_->MarkIdle();
-    if (decoder_ != nullptr) context_.GiveDecoder(std::move(decoder_));
+    if (decoder_ != nullptr && decoder_->is_fresh()) context_.GiveDecoder(std::move(decoder_));
     return WaitFor(Waiting::kIdle,
                    context_.draining ? ClientConnection::kDrainGrace : timeouts.keepalive);
   }

@@ -58,8 +58,10 @@ class Http1Server final : public ClientProtocol, public ExchangeClient {
 
   std::string_view Process(std::string_view bytes);  // returns what has to wait
   void ProcessLeftover();
+  void Proceed();
   bool in_head() const;
   bool CanProcess() const;
+  bool HoldsRequests() const { return blocked_ && !leftover_.empty(); }
   void HandleEvent(CodecEvent event);
   void BeginExchange();
   void OnRequestDone();

@@ -81,6 +81,7 @@ class ProxyContext {
   // Decoders too: a connection without a message has none. So most messages, which come whole, are
   // read in the same memory.
   std::unique_ptr<Http1Decoder> TakeDecoder(Http1Decoder::Role role);
+  // It is fresh, or its taker calls StartMessage.
   void GiveDecoder(std::unique_ptr<Http1Decoder> decoder);
 
   // The one copy of a listener's address, for as long as the worker lives.

@@ -232,7 +232,8 @@ std::string UpstreamCall::ProxyPreface() const {
     // Who is known from X-Forwarded-For only has no port that means anything.
     client = SocketAddress::FromIp(request.client_ip, is_peer ? request.client_port : uint16_t{0});
   }
-  return WriteProxyHeader(config_->proxy_protocol, client, *request.server);
+  const SocketAddress server = request.server == nullptr ? SocketAddress() : *request.server;
+  return WriteProxyHeader(config_->proxy_protocol, client, server);
 }
 
 void UpstreamCall::OnConnected() {

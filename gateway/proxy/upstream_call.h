@@ -58,6 +58,7 @@ class UpstreamCall final : public UpstreamState::Waiter,
   void End();
   void Reset();  // ready for the next exchange; keeps memory
 
+  bool holds_body_back() const { return client_paused_; }  // until ResumeRequestBody
   const conf::UpstreamTimeouts& timeouts() const { return timeouts_; }
   uint32_t attempts() const { return attempts_; }
   Duration connect_time() const { return connect_time_; }

@@ -12,6 +12,7 @@ import subprocess
 import threading
 
 import h2.errors
+import h2.exceptions
 import h2.settings
 import pytest
 
@@ -307,6 +308,36 @@ def test_upload_waits_for_the_window():
             response = client.read_response()
             assert (response.status, response.json()["reason"]) == (504, "upstream_send_timeout")
         wait_for(lambda: origin.resets, "the reset of the stream")
+
+
+def test_clients_that_do_not_read_hold_up_nobody_else():
+    """Their responses stand still on the connection that all share; its window is not theirs alone."""
+    big = bytes(5_000_000)
+
+    def serve(connection, stream, headers):
+        if headers[":path"] == "/quick":
+            return connection.respond(stream, body=b"quick" * 1000)
+        connection.h2.send_headers(stream, [(":status", "200")])
+        connection.flush()
+        threading.Thread(target=send_all, args=(connection, stream), daemon=True).start()
+
+    def send_all(connection, stream):
+        with contextlib.suppress(AssertionError, OSError, h2.exceptions.ProtocolError):
+            connection.send_body(stream, big)
+
+    with stage(serve) as (gateway, origin), contextlib.ExitStack() as stack:
+        for _ in range(12):
+            client = stack.enter_context(RawClient(gateway.port, receive_buffer=4096))
+            client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").read_head()
+
+        def all_stand_still():
+            (connection,) = origin.connections
+            with connection.lock:
+                streams = range(1, 25, 2)
+                return not any(connection.h2.local_flow_control_window(stream) for stream in streams)
+        wait_for(all_stand_still, "all windows to be used")
+        assert get(gateway, "/quick").body == b"quick" * 1000
+        assert len(origin.connections) == 1
 
 
 def test_large_pieces_go_out_without_a_word_from_the_peer():

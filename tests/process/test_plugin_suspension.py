@@ -1,6 +1,10 @@
 """What happens to a request that a plugin holds: clients that leave, reloads, pipelines, ends."""
 
+import socket
+from types import SimpleNamespace
+
 import pytest
+from hyperframe.frame import WindowUpdateFrame
 
 from support.gateway import Gateway, route
 from support.http2 import Http2Client, request as http2_request
@@ -115,3 +119,27 @@ def test_an_end_at_once_ends_held_requests(held):
         client.wait_for_end()
     held.process.wait(timeout=30)
     held.process = None
+
+
+def test_a_body_that_was_held_waits_on_for_a_connection():
+    """Behind a suspension the client is read no faster than the upstream takes what it sends."""
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        first.connect(deaf.getsockname())  # fills its queue: further ones wait
+        second.setblocking(False)
+        second.connect_ex(deaf.getsockname())
+        limits = {"timeout": {"connect": 2, "send": 2, "read": 2}}
+        settings = config(SimpleNamespace(port=deaf.getsockname()[1]), SHORT, upstream=limits)
+        with Gateway(settings) as gateway, Http2Client(gateway.port) as client:
+            stream = client.start(http2_request("POST"), end=False)
+            response, sent, window = client.response(stream), 0, 128 * 1024
+            while response.status is None and sent < 1 << 20:
+                while window:
+                    piece = min(window, 16384)
+                    client.data(stream, bytes(piece))
+                    sent, window = sent + piece, window - piece
+                frame = client.read()
+                if isinstance(frame, WindowUpdateFrame) and frame.stream_id == stream:
+                    window += frame.window_increment
+            assert (response.status, sent) == (504, 128 * 1024)

@@ -6,6 +6,7 @@ import pytest
 import websockets
 
 from support.gateway import Gateway, route
+from support.http2 import Http2Client
 from support.raw import RawClient
 from support.websocket import WebSocketServer, connect
 
@@ -95,3 +96,19 @@ def test_frames_behind_a_held_handshake_are_kept(server):
             client.send(HANDSHAKE + MASKED_HI)
             assert client.read_head().status == 101
             assert client.read_exactly(4) == b"\x81\x02hi"
+
+
+def test_a_held_handshake_of_http2_opens_its_tunnel(server):
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a"),
+              (":path", "/chat"), ("sec-websocket-version", "13")]
+    settings = {"gateway": {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}]},
+                "routes": [route(server.port, enable_websocket=True,
+                                 plugins={"fault-injection": {"delay": {"duration": 0.2}}})]}
+    with Gateway(settings) as gateway, Http2Client(gateway.port) as client:
+        streams = [client.start(fields, end=False) for _ in range(20)]
+        for stream in streams:
+            client.data(stream, MASKED_HI)
+        for stream in streams:
+            response = client.response(stream)
+            client.wait_for(lambda: len(response.body) == 4)
+            assert (response.status, response.body) == (200, b"\x81\x02hi")

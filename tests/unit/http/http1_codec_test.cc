@@ -87,9 +87,11 @@ TEST(Http1CodecTest, KnowsWhereAMessageStands) {
   const CodecLimits limits;
   Http1Decoder decoder(Role::kServer, limits);
   EXPECT_TRUE(decoder.between_messages());
+  EXPECT_TRUE(decoder.is_fresh());
   std::string_view empty_line = "\r\n";
   EXPECT_EQ(decoder.Next(empty_line), CodecEvent::kNeedMore);
   EXPECT_TRUE(decoder.between_messages()) << "an empty line begins nothing";
+  EXPECT_FALSE(decoder.is_fresh()) << "but it counts";
   EXPECT_EQ(decoder.OnEof(), CodecEvent::kNeedMore);
   std::string_view begin = "G";
   EXPECT_EQ(decoder.Next(begin), CodecEvent::kNeedMore);

@@ -135,6 +135,27 @@ TEST_F(StreamTest, TakesMorePiecesThanOneCallSends) {
   close(peer);
 }
 
+TEST_F(StreamTest, TellsLaterThatSendingFailedInTheMiddleOfTheOwnersWork) {
+  Recorder recorder(*loop_);
+  close(Open(recorder));
+  for (int i = 0; i < 200; ++i) {
+    recorder.stream.Send("piece,");
+    ASSERT_EQ(recorder.error, 0);
+  }
+  EXPECT_EQ(recorder.stream.unsent(), 0u) << "there is no point in keeping it";
+  recorder.stream.PauseReading();
+  RunUntil([&] { return recorder.closed; });
+  EXPECT_EQ(recorder.error, EPIPE);
+}
+
+TEST_F(StreamTest, AFailureThatWasNotToldYetIsNotToldAfterAClose) {
+  Recorder recorder(*loop_);
+  close(Open(recorder));
+  for (int i = 0; i < 200; ++i) recorder.stream.Send("piece,");
+  CloseAll({&recorder});
+  EXPECT_EQ(recorder.error, 0);
+}
+
 TEST_F(StreamTest, KeepsSmallOutputOfManyCallbacksForOneSend) {
   Recorder recorder(*loop_);
   const int peer = Open(recorder);

@@ -144,6 +144,22 @@ TEST_F(AdmissionTest, AReloadThatRaisesTheLimitWakes) {
   workers_[0]->Free(Counter::kActive);
 }
 
+TEST_F(AdmissionTest, ItsLastWaiterMayTakeItAlong) {
+  struct Owner final : PlaceWaiter {
+    bool OnPlaceFree() override {
+      admission->Leave(*this);
+      admission.reset();
+      return true;
+    }
+    std::unique_ptr<Admission> admission;
+  };
+  Owner owner;
+  owner.admission = std::make_unique<Admission>(*loop_, nullptr, "upstream/1", 1);
+  owner.admission->Update(ConfigOf({.requests = 1, .pending = 10}));
+  ASSERT_TRUE(owner.admission->Enqueue(owner));
+  EXPECT_TRUE(RunUntil(*loop_, [&] { return owner.admission == nullptr; }));
+}
+
 TEST_F(AdmissionTest, EachWorkerKeepsItsShareIdle) {
   EXPECT_EQ(workers_[0]->most_idle(), UINT32_MAX);
   Limit({.connections = 5});
