@@ -1,7 +1,7 @@
 // The output side of the codec; http2_codec.cc has the input side.
 #include <algorithm>
 #include <array>
-#include <string>
+#include <charconv>
 #include <utility>
 
 #include <nghttp2/nghttp2.h>
@@ -38,6 +38,14 @@ std::vector<nghttp2_nv>& FieldArray() {
   fields.clear();
   return fields;
 }
+
+// The text of a status lives as long as this.
+struct StatusDigits {
+  explicit StatusDigits(int status) { std::to_chars(digits.begin(), digits.end(), status); }
+  std::string_view view() const { return {digits.data(), digits.size()}; }
+
+  std::array<char, 3> digits{};
+};
 
 void AddFields(std::vector<nghttp2_nv>& out, std::span<const Http2Field> fields) {
   for (const Http2Field& field : fields) out.push_back(MakeField(field.name, field.value));
@@ -114,9 +122,9 @@ void Http2Codec::SubmitResponse(Http2Stream& stream, int status, std::span<const
                                 bool ended) {
   if (stream.closed_) return;
   stream.local_ended_ = ended;
-  const std::string code = std::to_string(status);
+  const StatusDigits code(status);
   std::vector<nghttp2_nv>& all = FieldArray();
-  all.push_back(MakeField(":status", code));
+  all.push_back(MakeField(":status", code.view()));
   AddFields(all, fields);
   const nghttp2_data_provider provider = OutputCallbacks::Provider(stream);
   const int error = nghttp2_submit_response(session_.get(), stream.id_, all.data(), all.size(),
@@ -127,9 +135,9 @@ void Http2Codec::SubmitResponse(Http2Stream& stream, int status, std::span<const
 void Http2Codec::SubmitInformational(Http2Stream& stream, int status,
                                      std::span<const Http2Field> fields) {
   if (stream.closed_) return;
-  const std::string code = std::to_string(status);
+  const StatusDigits code(status);
   std::vector<nghttp2_nv>& all = FieldArray();
-  all.push_back(MakeField(":status", code));
+  all.push_back(MakeField(":status", code.view()));
   AddFields(all, fields);
   const int error = nghttp2_submit_headers(session_.get(), NGHTTP2_FLAG_NONE, stream.id_, nullptr,
                                            all.data(), all.size(), nullptr);

@@ -54,6 +54,7 @@ Result<std::unique_ptr<Loop>> Loop::Make() {
     loop->raw_.reset();
     return fail("event loop", error);
   }
+  loop->UpdateNow();
   uv_loop_t* raw = loop->raw_.get();
   Handles& handles = *loop->handles_;
   uv_timer_init(raw, &handles.tick);
@@ -107,7 +108,7 @@ void Loop::RunTurn() {
   const bool has_work = stopped_ || !readable_.empty() || !handshakes_.empty() || !closed_.empty();
   const int timeout = has_work ? 0 : uv_backend_timeout(raw_.get());
   const int count = epoll_wait(epoll_.get(), events_.data(), kEventBatch, timeout);
-  uv_update_time(raw_.get());
+  UpdateNow();
   event_count_ = count > 0 ? static_cast<size_t>(count) : 0;  // a signal: 0
   for (size_t i = 0; i < event_count_; ++i) {
     auto* observer = static_cast<ReadyObserver*>(events_[i].data.ptr);
@@ -138,6 +139,7 @@ void Loop::RunHandshakes() {
 
 void Loop::RunLibrary() {
   library_is_due_ = false;
+  UpdateNow();
   uv_run(raw_.get(), UV_RUN_NOWAIT);
   FlushDirty();
 }
@@ -187,7 +189,10 @@ void Loop::RunOffLoop(std::function<void()> work, std::function<void()> done) {
   static_cast<void>(item.release());  // OnWorkDone takes it back
 }
 
-MonoTime Loop::now() const { return MonoTime(milliseconds(uv_now(raw_.get()))); }
+void Loop::UpdateNow() {
+  uv_update_time(raw_.get());
+  now_ = MonoTime(milliseconds(uv_now(raw_.get())));
+}
 
 const Loop::Pipe& Loop::pipe() {
   if (pipe_.read_end >= 0) return pipe_;

@@ -85,7 +85,7 @@ class Loop {
   Status Watch(int fd, uint32_t events, ReadyObserver& observer);
   void Unwatch(int fd, const ReadyObserver& observer);
 
-  MonoTime now() const;  // of this turn, millisecond precision
+  MonoTime now() const { return now_; }  // of this turn, millisecond precision
   DeadlineWheel& deadlines() { return deadlines_; }
 
   // Bytes that live at least until the current callback ends: for serialised heads that are lent to
@@ -122,6 +122,7 @@ class Loop {
 
   Loop();
   void RunTurn();
+  void UpdateNow();
   void RunLibrary();
   void ReapClosed();
   void RunPosted();
@@ -134,6 +135,7 @@ class Loop {
 
   std::unique_ptr<uv_loop_s> raw_;
   std::unique_ptr<Handles> handles_;
+  MonoTime now_{};
   DeadlineWheel deadlines_;
   Arena scratch_{64 * 1024};
   std::vector<char> receive_buffer_;

@@ -22,22 +22,24 @@ inline constexpr std::array<Duration, 21> kLatencyBounds = {
     seconds(60)};
 inline constexpr size_t kLatencyClasses = kLatencyBounds.size() + 1;
 
+// Where to begin to look for a latency's class, by the number's length: at most three bounds have
+// the same. A table within a function would be copied at each call.
+inline constexpr auto kFirstClasses = [] {
+  std::array<uint8_t, 65> first{};
+  for (size_t length = 0; length < first.size(); ++length) {
+    const uint64_t least = length == 0 ? 0 : uint64_t{1} << (length - 1);
+    while (first[length] < kLatencyBounds.size() &&
+           static_cast<uint64_t>(kLatencyBounds[first[length]].count()) < least) {
+      ++first[length];
+    }
+  }
+  return first;
+}();
+
 // The class that a latency falls into: bounds belong to the class below.
 constexpr size_t LatencyClass(Duration latency) {
-  // Where to begin, by the number's length: at most three bounds have the same.
-  constexpr auto kFirst = [] {
-    std::array<uint8_t, 65> first{};
-    for (size_t length = 0; length < first.size(); ++length) {
-      const uint64_t least = length == 0 ? 0 : uint64_t{1} << (length - 1);
-      while (first[length] < kLatencyBounds.size() &&
-             static_cast<uint64_t>(kLatencyBounds[first[length]].count()) < least) {
-        ++first[length];
-      }
-    }
-    return first;
-  }();
   const auto count = static_cast<uint64_t>(latency.count());
-  size_t found = kFirst[static_cast<size_t>(std::bit_width(count))];
+  size_t found = kFirstClasses[static_cast<size_t>(std::bit_width(count))];
   while (found < kLatencyBounds.size() &&
          count > static_cast<uint64_t>(kLatencyBounds[found].count())) {
     ++found;
@@ -53,17 +55,18 @@ inline constexpr std::array<uint16_t, 58> kStatuses = {
     449, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520};
 inline constexpr size_t kStatusSlots = kStatuses.size() + 6;
 
+inline constexpr auto kSlotsOfStatuses = [] {
+  std::array<uint8_t, 600> slots{};
+  for (size_t i = 0; i < slots.size(); ++i) {
+    slots[i] = static_cast<uint8_t>(kStatuses.size() + i / 100);
+  }
+  for (size_t i = 0; i < kStatuses.size(); ++i) slots[kStatuses[i]] = static_cast<uint8_t>(i);
+  return slots;
+}();
+
 // The slot of a status: its place in kStatuses, or behind these that of its hundred (0: no status).
 constexpr size_t StatusSlot(int status) {
-  constexpr auto kSlots = [] {
-    std::array<uint8_t, 600> slots{};
-    for (size_t i = 0; i < slots.size(); ++i) {
-      slots[i] = static_cast<uint8_t>(kStatuses.size() + i / 100);
-    }
-    for (size_t i = 0; i < kStatuses.size(); ++i) slots[kStatuses[i]] = static_cast<uint8_t>(i);
-    return slots;
-  }();
-  return kSlots[status >= 0 && status < 600 ? static_cast<size_t>(status) : 0];
+  return kSlotsOfStatuses[status >= 0 && status < 600 ? static_cast<size_t>(status) : 0];
 }
 // "200", or "2xx" where it is not known more exactly; "none".
 std::string_view StatusSlotName(size_t slot);

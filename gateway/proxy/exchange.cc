@@ -1,5 +1,6 @@
 #include "gateway/proxy/exchange.h"
 
+#include <memory>
 #include <utility>
 
 #include "gateway/base/log.h"
@@ -95,7 +96,9 @@ void Exchange::Prepare(ExchangeClient& client, RequestHead& head) {
   id_ = context_.NextRequestId();
   ++context_.requests;
   context_.counters.present.exchanges.Add();
-  view_ = RequestView();
+  // In place, where an assignment would clear another one and copy it.
+  std::destroy_at(&view_);
+  std::construct_at(&view_);
   view_.head = request_head_ = &head;
   const ClientConnection& connection = *client.connection();
   view_.scheme = "http";

@@ -114,11 +114,8 @@ bool IsLastRecipient(const RequestHead& head) {
 }
 
 std::string_view OneLess(std::string_view max_forwards, Arena& arena) {
-  constexpr size_t kDigits = 20;
   const uint64_t count = ParseDecimal(max_forwards).value_or(1);
-  char* text = arena.Allocate(kDigits);
-  const char* end = std::to_chars(text, text + kDigits, count - std::min<uint64_t>(count, 1)).ptr;
-  return {text, static_cast<size_t>(end - text)};
+  return NumberText(count - std::min<uint64_t>(count, 1), arena);
 }
 
 ConnectionOptions::ConnectionOptions(const HeaderList& fields) : fields_(fields) {
@@ -145,10 +142,10 @@ std::string_view ForwardedFor(const UpstreamRequest& request, Arena& arena) {
   return out.Put(peer).Finish();
 }
 
-std::string_view PortText(uint16_t port, Arena& arena) {
-  constexpr size_t kDigits = 5;
+std::string_view NumberText(uint64_t number, Arena& arena) {
+  constexpr size_t kDigits = 20;
   char* text = arena.Allocate(kDigits);
-  return {text, static_cast<size_t>(std::to_chars(text, text + kDigits, port).ptr - text)};
+  return {text, static_cast<size_t>(std::to_chars(text, text + kDigits, number).ptr - text)};
 }
 
 std::string_view ViaText(HttpVersion received, std::string_view pseudonym, Arena& arena) {
@@ -162,9 +159,9 @@ std::string_view WriteUpstreamHead(const UpstreamRequest& request, Arena& arena)
   // Every piece that is written below, plus fixed names and numbers; forwarding values at most
   // twice.
   const size_t bound = request.method_text().size() + request.rewritten_target.size() +
-                       request.view.path.size() + head.query.size() +
-                       request.host.size() + head.authority.size() + request.via.size() +
-                       2 * FieldsBound(head.fields) + 512;
+                       request.view.path.size() + head.query.size() + request.host.size() +
+                       head.authority.size() + request.via.size() + 2 * FieldsBound(head.fields) +
+                       512;
   HeadWriter out(arena, bound);
   out.Put(request.method_text()).Put(" ");
   if (!request.rewritten_target.empty()) {

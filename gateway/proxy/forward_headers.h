@@ -105,7 +105,7 @@ class ConnectionOptions {
 
 // The values of forwarding fields.
 std::string_view ForwardedFor(const UpstreamRequest& request, Arena& arena);
-std::string_view PortText(uint16_t port, Arena& arena);
+std::string_view NumberText(uint64_t number, Arena& arena);
 std::string_view OneLess(std::string_view max_forwards, Arena& arena);
 std::string_view ViaText(HttpVersion received, std::string_view pseudonym, Arena& arena);
 
@@ -142,7 +142,7 @@ void ForEachUpstreamField(const UpstreamRequest& request, Arena& arena, Emit emi
   }
   set(HeaderId::kXForwardedProto, "X-Forwarded-Proto", request.view.scheme);
   set(HeaderId::kXForwardedHost, "X-Forwarded-Host", head.authority);
-  set(HeaderId::kXForwardedPort, "X-Forwarded-Port", PortText(request.server_port, arena));
+  set(HeaderId::kXForwardedPort, "X-Forwarded-Port", NumberText(request.server_port, arena));
   if (keep && fields.Has(HeaderId::kForwarded) && !is_set(HeaderId::kForwarded)) {
     for (const HeaderField& field : fields) {
       if (field.id == HeaderId::kForwarded) emit(std::string_view("Forwarded"), field.value);

@@ -148,8 +148,7 @@ void Http2ServerStream::SendResponseHead(const ResponseHead& head, std::string_v
   const bool head_only = method == Method::kHead || head.status == 304;
   const BodyFraming framing = head_only ? HeaderOnlyFraming(head) : head.body;
   if (framing.kind == BodyFraming::Kind::kLength) {
-    const std::string length = std::to_string(framing.length);
-    fields.push_back({"content-length", scratch.Copy(length)});
+    fields.push_back({"content-length", NumberText(framing.length, scratch)});
   }
   response_ended_ = head_only || !head.body.has_body();
   for (const Http2Field& field : fields) {

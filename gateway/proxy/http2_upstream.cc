@@ -189,8 +189,7 @@ void Http2Upstream::Submit(Http2Channel& channel, const UpstreamRequest& request
     fields_.push_back({"te", "trailers"});
   }
   if (head.body.kind == BodyFraming::Kind::kLength) {
-    const std::string length = std::to_string(head.body.length);
-    fields_.push_back({"content-length", arena.Copy(length)});
+    fields_.push_back({"content-length", NumberText(head.body.length, arena)});
   }
   Http2Stream* const stream = codec_.SubmitRequest(request.method(), fields_, ended);
   SLUICE_CHECK(stream != nullptr);  // the owner has asked CanOpenStream
