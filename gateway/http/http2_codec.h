@@ -88,6 +88,7 @@ class Http2Codec {
   // What a client sends first (RFC 9113 3.4).
   static constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+  static std::string Library();  // "nghttp2 1.52.0", for the version command
   // Limits and pool outlive the codec. Our SETTINGS are the first output.
   Http2Codec(Role role, const CodecLimits& limits, const Http2Limits& http2_limits,
              Http2StreamPool& pool);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <string>
 #include <utility>
 
 #include <nghttp2/nghttp2.h>
@@ -97,6 +98,10 @@ struct Http2Codec::OutputCallbacks {
     return {.source = {.ptr = &stream}, .read_callback = Read};
   }
 };
+
+std::string Http2Codec::Library() {
+  return std::string("nghttp2 ") + nghttp2_version(0)->version_str;
+}
 
 void Http2Codec::RegisterOutput(nghttp2_session_callbacks* set) {
   nghttp2_session_callbacks_set_send_data_callback(set, OutputCallbacks::SendData);

@@ -27,7 +27,9 @@ def stopped():
 def test_version():
     assert sluice("-v").stdout.startswith("sluice ")
     assert "libuv" in sluice("-V").stdout
-    assert json.loads(sluice("version", "--json").stdout)["name"] == "sluice"
+    version = json.loads(sluice("version", "--json").stdout)
+    assert version["name"] == "sluice"
+    assert version["event_loop"].startswith("libuv ") and version["http2"].startswith("nghttp2 ")
 
 
 @pytest.mark.parametrize("arguments", [(), ("unknown",), ("run", "--nonsense"), ("-s", "dance"),
