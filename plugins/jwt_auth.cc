@@ -310,6 +310,7 @@ Verdict JwtAuth::Check(RequestContext& request, std::string_view token) const {
   if (token.size() > Jwt::kMaxBytes) return Refuse(request, kInvalid, "too long");
   const Hash128 name = VerifiedTokens::NameOf(token, rules_hash_);
   if (const Issuer* const issuer = FindKnown(name, request.services().now())) {
+    KeepFresh(request, *issuer);
     return authentication_.Accept(request, *issuer);
   }
   const Reading reading = Read(request, token, name);
@@ -350,11 +351,20 @@ Verdict JwtAuth::FindKey(RequestContext& request, std::string_view token,
   RemoteKeys& remote = *RemoteKeys::Of(issuer.remote->name, now);
   const bool missing = issuer.KeyFor(Parser(), now) == nullptr;
   if (remote.may_fetch(now) && missing) return WaitForKeys(request, token, claimant);
-  // What it has is good until others have come.
-  if (remote.may_fetch(now) && remote.is_older_than(issuer.remote->refresh, now)) {
+  KeepFresh(request, issuer);
+  return Verify(request, token, claimant, nullptr);
+}
+
+// Keys that are old are fetched again beside the requests; what is there is good until others have
+// come. Also where all tokens are known: a key may have been withdrawn.
+void JwtAuth::KeepFresh(RequestContext& request, const Issuer& issuer) const {
+  if (!issuer.remote) return;
+  const MonoTime now = request.services().now();
+  RemoteKeys& remote = *RemoteKeys::Of(issuer.remote->name, now);
+  if (!remote.is_under_way() && remote.may_fetch(now) &&
+      remote.is_older_than(issuer.remote->refresh, now)) {
     static_cast<void>(remote.Begin(FetchFor(request, issuer), nullptr));
   }
-  return Verify(request, token, claimant, nullptr);
 }
 
 RemoteKeys::Fetch JwtAuth::FetchFor(RequestContext& request, const Issuer& issuer) const {

@@ -93,6 +93,7 @@ hide_credentials: true)yaml",
   Verdict FindKey(RequestContext& request, std::string_view token, const Claimant& claimant) const;
   Verdict WaitForKeys(RequestContext& request, std::string_view token,
                       const Claimant& claimant) const;
+  void KeepFresh(RequestContext& request, const Issuer& issuer) const;
   RemoteKeys::Fetch FetchFor(RequestContext& request, const Issuer& issuer) const;
   Verdict Verify(RequestContext& request, std::string_view token, const Claimant& claimant,
                  Ticket* held) const;

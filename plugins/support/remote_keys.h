@@ -32,6 +32,7 @@ class RemoteKeys : public std::enable_shared_from_this<RemoteKeys> {
 
   const std::shared_ptr<const JwkSet>& keys() const { return keys_; }  // null: none yet
   bool is_older_than(Duration age, MonoTime now) const { return now - fetched_ >= age; }
+  bool is_under_way() const { return under_way_; }
   // Is one under way, or has none begun for a minute?
   bool may_fetch(MonoTime now) const;
   // Begins one if none is under way; then `done`, if given, is called at its end. False: too many

@@ -11,6 +11,7 @@ import warnings
 import pytest
 
 from support import tokens
+from support.clock import Clock
 from support.gateway import PATIENCE, Gateway, example, route, wait_for
 from support.http2 import Http2Client, request as http2_request
 from support.origin import Origin
@@ -277,6 +278,25 @@ def test_keys_are_fetched_once(origin):
         assert (request.method, request.target) == ("GET", "/keys?all=1")
         assert request.value("Host") == f"127.0.0.1:{server.port}"
         assert not request.values("Authorization")
+
+
+def test_a_key_that_is_withdrawn_is_good_no_longer(origin):
+    """Also where nobody sends a token that the gateway does not know."""
+    issuer, later = Issuer("RS256", "ES512"), Issuer("ES512")
+    known = of_issuer("RS256")
+    with Clock(of_all_kinds=True) as clock, Origin(issuer.script) as server:
+        settings = with_keys_of(origin, server)
+        settings["consumers"][0]["plugins"]["jwt-auth"]["jwks_refresh"] = 600
+        with Gateway(settings, env=clock.environment) as gateway:
+            assert get(gateway, known).status == 200
+            issuer.body = later.body
+            clock.jump(300)
+            assert get(gateway, known).status == 200
+            assert len(server.requests) == 1
+            clock.jump(601)
+            wait_for(lambda: get(gateway, known).status == 401, "the keys to be fetched")
+            assert get(gateway, of_issuer("ES512")).status == 200
+            assert len(server.requests) == 2
 
 
 def test_clients_leave_and_configurations_change_while_keys_are_fetched(origin):

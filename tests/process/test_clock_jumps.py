@@ -3,15 +3,12 @@
 
 import datetime
 import json
-import os
-import struct
-import subprocess
-import tempfile
 import threading
 
 import pytest
 
-from support.gateway import BINARY, SANITIZED, TOP, Gateway, wait_for
+from support.clock import Clock
+from support.gateway import Gateway, wait_for
 from support.origin import OK, Origin, serve
 from support.raw import RawClient
 
@@ -21,37 +18,10 @@ FAILED = b"HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n"
 LONG = {"open_time": 60, "max_open_time": 60}
 
 
-@pytest.fixture(scope="module")
-def directory():
-    with tempfile.TemporaryDirectory(prefix="sluice-clock-") as path:
-        os.chmod(path, 0o755)  # the workers may be another user
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", path + "/wall_clock.so",
-                        os.path.join(TOP, "tests/support/wall_clock.c")], check=True)
-        yield path
-
-
 @pytest.fixture
-def clock(directory):
-    return WallClock(directory)
-
-
-class WallClock:
-    """That of one gateway; `offset` in seconds from the real time."""
-
-    def __init__(self, directory):
-        self.path = os.path.join(directory, "offset")
-        self.jump(0)
-        linked = subprocess.run(["ldd", BINARY], capture_output=True, text=True, check=True).stdout
-        # The runtime of a sanitizer has to come first.
-        first = [line.split()[2] for line in linked.splitlines() if SANITIZED and "libasan" in line]
-        self.environment = {"LD_PRELOAD": " ".join([*first, os.path.join(directory, "wall_clock.so")]),
-                            "WALL_CLOCK": self.path}
-
-    def jump(self, offset):
-        self.offset = offset
-        descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o644)
-        os.write(descriptor, struct.pack("q", offset))
-        os.close(descriptor)
+def clock():
+    with Clock() as clock:
+        yield clock
 
 
 def ask(gateway, path="/"):
