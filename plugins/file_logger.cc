@@ -19,8 +19,10 @@ bool IsAbsolutePath(std::string_view path) { return path.starts_with('/'); }
 
 conf::TextLike PathField() { return {"an absolute path", IsAbsolutePath, "^/", {1, 4096}}; }
 
+// Waits for nobody: a pipe that is not read must not hold a pool thread.
 Status AppendTo(const std::string& path, std::string_view text) {
-  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640));
+  constexpr int kFlags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK;
+  const UniqueFd fd(open(path.c_str(), kFlags, 0640));
   if (!fd) return SystemError("open " + path, errno);
   while (!text.empty()) {
     const ssize_t count = write(fd.get(), text.data(), text.size());

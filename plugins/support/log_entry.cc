@@ -1,5 +1,6 @@
 #include "plugins/support/log_entry.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "gateway/base/json_writer.h"
@@ -25,21 +26,39 @@ bool IsSecret(std::string_view name) {
   return false;
 }
 
+// One member for each name: several fields of a name are a list. A name that stands in an object
+// twice makes some collectors refuse the whole batch, at the wish of any client.
+void WriteHeaders(JsonWriter& json, const HeaderList& fields) {
+  json.Key("headers").BeginObject();
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const auto has_name = [&wanted = fields[i].name](const HeaderField& field) {
+      return EqualsIgnoreCase(field.name, wanted);
+    };
+    const auto first = fields.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::any_of(fields.begin(), first, has_name)) continue;
+    const std::string name = ToLower(fields[i].name);
+    const bool is_list = std::count_if(first, fields.end(), has_name) > 1;
+    json.Key(name);
+    if (is_list) json.BeginArray();
+    for (auto field = first; field != fields.end(); ++field) {
+      if (has_name(*field)) json.String(IsSecret(name) ? "***" : field->value);
+    }
+    if (is_list) json.EndArray();
+  }
+  json.EndObject();
+}
+
 void WriteRequest(JsonWriter& json, RequestContext& request, const AccessRecord& record) {
+  static const Variable kRequestUri = *Variable::Make("request_uri");
   const RequestView& view = request.view();
   const RequestHead& head = *view.head;
   json.Key("request").BeginObject();
-  json.Member("method", head.method_text).Member("uri", head.target);
-  json.Member("url", std::string(view.scheme) + "://" + std::string(head.authority) +
-                         std::string(head.target));
+  const std::string uri(request.Value(kRequestUri));
+  json.Member("method", head.method_text).Member("uri", uri);
+  json.Member("url", std::string(view.scheme) + "://" + std::string(head.authority) + uri);
   json.Member("querystring", head.query).Member("size", record.bytes_in);
-  json.Key("headers").BeginObject();
-  for (const HeaderField& field : head.fields) {
-    std::string name(field.name);
-    for (char& c : name) c = AsciiLower(c);
-    json.Member(name, IsSecret(name) ? std::string_view("***") : field.value);
-  }
-  json.EndObject().EndObject();
+  WriteHeaders(json, head.fields);
+  json.EndObject();
 }
 
 void WriteDefault(JsonWriter& json, RequestContext& request, const AccessRecord& record) {

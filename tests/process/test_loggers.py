@@ -54,6 +54,32 @@ def test_lines_of_a_file(origin):
         assert line["latency"] >= line["upstream_latency"] > 0
 
 
+def test_each_name_of_a_field_stands_there_once(origin):
+    with Gateway(config(origin, {"file-logger": {"path": LOG}})) as gateway:
+        assert get(gateway, "http://test.local/a?b", [
+            ("X-A", "1"), ("x-a", "2"), ("X-B", "\xe4"), ("x-A", ""), ("Cookie", "a"), ("cookie", "b")]) == 200
+
+        def once(pairs):
+            assert len({name for name, _ in pairs}) == len(pairs), pairs
+            return dict(pairs)
+        text = wait_for(lambda: lines_of(gateway.path("requests.log")), "a line") and \
+            open(gateway.path("requests.log")).read()
+        request = json.loads(text, object_pairs_hook=once)["request"]
+        assert request["headers"] == {"host": "test.local", "x-a": ["1", "2", ""], "x-b": "\ufffd",
+                                      "cookie": ["***", "***"]}
+        assert (request["uri"], request["url"]) == ("/a?b", "http://test.local/a?b")
+
+
+def test_a_pipe_that_nobody_reads(origin):
+    with Gateway(config(origin, {"file-logger": {"path": LOG, "log_format": {"n": "$arg_n"}}})) as gateway:
+        os.mkfifo(gateway.path("requests.log"))
+        os.chmod(gateway.path("requests.log"), 0o666)
+        for number in range(6):  # more than there are pool threads
+            assert get(gateway, f"/?n={number}") == 200
+            wait_for(lambda: "log lines are lost" in gateway.log, "a word about it")
+        assert "No such device or address" in gateway.log
+
+
 def test_a_format_of_ones_own_and_of_the_metadata(origin):
     plugins = {"file-logger": {"log_format": {"who": "$remote_addr on $host", "status": "$status",
                                               "time": "$request_time", "gone": "$http_x",
