@@ -1,6 +1,7 @@
 #include "ratelimit/key_table.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace sluice::ratelimit {
 namespace {
@@ -170,19 +171,35 @@ void KeyTable::KeepUntil(std::atomic<uint32_t>& expires, TimePoint time) {
   }
 }
 
-uint64_t KeyTable::CountInUse(TimePoint now) const {
-  const uint32_t seconds = Seconds(now);
+uint64_t KeyTable::CountInUse(const Bucket& bucket, uint32_t seconds) {
   uint64_t count = 0;
-  for (const Bucket& bucket : buckets_) {
-    for (size_t way = 0; way < kWays; ++way) {
-      const Pair pair = bucket.entries[way].Load();
-      const bool under_way =
-          (pair.tag & kCountsUnderWay) != 0 && ConcurrencyLimit::UnderWay(pair.word) > 0;
-      const uint32_t expires = bucket.expires[way].load(std::memory_order_relaxed);
-      if (under_way || (pair.tag != 0 && IsAfter(expires, seconds))) ++count;
-    }
+  for (size_t way = 0; way < kWays; ++way) {
+    const Pair pair = bucket.entries[way].Load();
+    const bool under_way =
+        (pair.tag & kCountsUnderWay) != 0 && ConcurrencyLimit::UnderWay(pair.word) > 0;
+    const uint32_t expires = bucket.expires[way].load(std::memory_order_relaxed);
+    if (under_way || (pair.tag != 0 && IsAfter(expires, seconds))) ++count;
   }
   return count;
+}
+
+std::optional<KeyTable::Use> KeyTable::ReadUse(size_t size, const ReadMemory& read, TimePoint now) {
+  constexpr size_t kPiece = 2048;
+  const auto as_bytes = [](auto* items, size_t count) {
+    return std::span(reinterpret_cast<std::byte*>(items), count * sizeof(*items));
+  };
+  Counts counts{};
+  if (!read(as_bytes(&counts, 1), 0)) return std::nullopt;
+  Use use{.evicted = counts.evicted.load(), .refused = counts.refused.load()};
+  const size_t all = (size - sizeof(Counts)) / sizeof(Bucket);
+  const auto buckets = std::make_unique<Bucket[]>(std::min(kPiece, all));
+  for (size_t next = 0; next < all; next += kPiece) {
+    const size_t count = std::min(kPiece, all - next);
+    const size_t offset = sizeof(Counts) + next * sizeof(Bucket);
+    if (!read(as_bytes(buckets.get(), count), offset)) return std::nullopt;
+    for (size_t i = 0; i < count; ++i) use.keys += CountInUse(buckets[i], Seconds(now));
+  }
+  return use;
 }
 
 }  // namespace sluice::ratelimit

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -62,10 +63,20 @@ class KeyTable {
   // The word of a key, if it stands in the table.
   std::optional<uint64_t> Find(const KeyHash& key, bool counts_under_way = false) const;
 
+  // What stands in the table, for who looks at it from outside: read with `read`, which copies the
+  // memory from an offset on, so that parts which were never written need not be mapped. All of a
+  // table that is `size` bytes long is read: not for each request.
+  struct Use {
+    uint64_t keys = 0;  // in use
+    uint64_t evicted = 0;
+    uint64_t refused = 0;
+  };
+  using ReadMemory = std::function<bool(std::span<std::byte> into, size_t offset)>;
+  // nullopt: `read` has failed.
+  static std::optional<Use> ReadUse(size_t size, const ReadMemory& read, TimePoint now);
+
   uint64_t evicted() const { return counts_->evicted.load(std::memory_order_relaxed); }
   uint64_t refused() const { return counts_->refused.load(std::memory_order_relaxed); }
-  // Keys in use, and places for keys. The first reads the whole table: not for each request.
-  uint64_t CountInUse(TimePoint now) const;
   uint64_t places() const { return buckets_.size() * kWays; }
 
  private:
@@ -108,6 +119,8 @@ class KeyTable {
     uint64_t tag;
   };
   struct Victim;
+
+  static uint64_t CountInUse(const Bucket& bucket, uint32_t seconds);
 
   template <typename L>
   static constexpr uint64_t kKind = std::is_same_v<L, ConcurrencyLimit> ? kCountsUnderWay : 0;

@@ -58,6 +58,8 @@ class Controller final : public IpcChannel::Observer {
   std::unique_ptr<Reload> reload_;
   std::shared_ptr<EndpointTable> endpoints_;
   std::shared_ptr<MetricSlabs> slabs_;
+  std::shared_ptr<const UniqueFd> limits_;  // memory of SharedLimits, for so many keys
+  uint64_t limit_keys_ = 0;
   std::unique_ptr<HealthChecker> health_;
   std::unique_ptr<MetricsServer> metrics_;
   std::map<std::string, std::unique_ptr<FileWatcher>> watched_;
@@ -120,15 +122,17 @@ Status Controller::HandleMessage(IpcMessage& message) {
 
 Status Controller::OnStart(IpcMessage& message) {
   SLUICE_ASSIGN_OR_RETURN(const ControllerStart start, ControllerStart::Unpack(message.payload));
-  if (message.fds.size() < 5 || message.fds.size() > 6) {
+  if (message.fds.size() < 6 || message.fds.size() > 7) {
     return GatewayError(ErrorCode::kInternal,
-                        "document, log, control socket, endpoint table, metric slabs and perhaps a "
-                        "socket for metrics are expected");
+                        "document, log, control socket, endpoint table, metric slabs, limits and "
+                        "perhaps a socket for metrics are expected");
   }
   SLUICE_ASSIGN_OR_RETURN(endpoints_,
                           EndpointTable::Map(message.fds[3], start.processes, start.processes - 1));
   SLUICE_ASSIGN_OR_RETURN(slabs_,
                           MetricSlabs::Map(message.fds[4], start.processes, start.processes - 1));
+  limits_ = std::make_shared<const UniqueFd>(std::move(message.fds[5]));
+  limit_keys_ = start.limit_keys;
   CountLogLines(&slabs_->own().warnings, &slabs_->own().errors);
   SLUICE_TRY(TakeErrorLog(message.fds[1]));
   SLUICE_TRY(DropPrivileges(start.account, Keep::kReading));
@@ -150,7 +154,7 @@ Status Controller::OnStart(IpcMessage& message) {
           .on_committed = [this](const conf::Config& config,
                                  const TlsResources& tls) { health_->Adopt(config, &tls); },
           .on_result = [this](bool served) { CountReload(served); }});
-  if (message.fds.size() == 6) ServeMetrics(std::move(message.fds[5]));
+  if (message.fds.size() == 7) ServeMetrics(std::move(message.fds[6]));
   SLUICE_ASSIGN_OR_RETURN(
       server_, ControlServer::Make(
                    loop_, std::move(message.fds[2]),
@@ -180,7 +184,9 @@ void Controller::ServeMetrics(UniqueFd socket) {
     return MetricsSources{.config = reload_->committed_config(),
                           .revision = reload_->revision(),
                           .endpoints = endpoints_,
-                          .slabs = slabs_};
+                          .slabs = slabs_,
+                          .limits = limits_,
+                          .limit_keys = limit_keys_};
   });
 }
 

@@ -193,9 +193,11 @@ void Master::IntroduceController() {
                               .config_path = options_.config,
                               .prefix = options_.prefix,
                               .daemon = options_.daemon,
-                              .processes = endpoints_->processes()};
-  std::vector<int> fds = {document_.get(), LogDescriptors().front(), control_socket_.get(),
-                          endpoints_->memory().get(), slabs_->memory().get()};
+                              .processes = endpoints_->processes(),
+                              .limit_keys = limits_->keys()};
+  std::vector<int> fds = {document_.get(),        LogDescriptors().front(),
+                          control_socket_.get(),  endpoints_->memory().get(),
+                          slabs_->memory().get(), limits_->memory().get()};
   if (metrics_.is_open()) fds.push_back(metrics_.fd(0));
   controller_.Send(MessageType::kStartController, start.Pack(), fds);
 }

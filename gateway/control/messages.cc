@@ -92,8 +92,8 @@ std::string ControllerStart::Pack() const {
   MessageWriter writer;
   writer.Number(revision).Number(next_revision);
   PackAccount(writer, account);
-  writer.Text(config_path).Text(prefix).Number(daemon ? 1 : 0).Number(processes);
-  return writer.Take();
+  writer.Text(config_path).Text(prefix).Number(daemon ? 1 : 0);
+  return writer.Number(processes).Number(limit_keys).Take();
 }
 
 Result<ControllerStart> ControllerStart::Unpack(std::string_view packed) {
@@ -106,6 +106,7 @@ Result<ControllerStart> ControllerStart::Unpack(std::string_view packed) {
   start.prefix = reader.Text();
   start.daemon = reader.Number(1) == 1;
   start.processes = static_cast<uint32_t>(reader.Number(UINT32_MAX));
+  start.limit_keys = reader.Number();
   SLUICE_TRY(reader.Finish("start of the controller"));
   return start;
 }

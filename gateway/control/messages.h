@@ -22,7 +22,7 @@ enum class MessageType : uint32_t {
   kStartWorker = 1,  // WorkerStart [document, ticket keys, endpoints, limits, metric slabs, error
                      // log, access log if on]
   kStartController,  // ControllerStart [document, error log, control socket, endpoints, slabs,
-                     // socket for metrics if on]
+                     // limits, socket for metrics if on]
   kListen,           // bound address, configured address [listening socket]
   kUnlisten,         // bound address
   kLogs,             // [error log, access log if on]
@@ -97,7 +97,8 @@ struct ControllerStart {
   std::string config_path;
   std::string prefix;
   bool daemon = false;
-  uint32_t processes = 1;  // as in WorkerStart
+  uint32_t processes = 1;   // as in WorkerStart
+  uint64_t limit_keys = 1;  // the same
 
   std::string Pack() const;
   static Result<ControllerStart> Unpack(std::string_view packed);

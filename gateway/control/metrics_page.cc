@@ -14,6 +14,7 @@
 #include "gateway/control/traffic_series.h"
 #include "gateway/observe/metrics_text.h"
 #include "gateway/observe/series_labels.h"
+#include "gateway/plugin/shared_limits.h"
 
 namespace sluice {
 namespace {
@@ -320,6 +321,20 @@ void AddPlugins(MetricsText& text, const std::vector<PluginStatus>& plugins) {
   }
 }
 
+void AddLimitTable(MetricsText& text, const MetricsSources& sources) {
+  const auto use = SharedLimits::ReadUse(*sources.limits, sources.limit_keys,
+                                         ratelimit::TimePoint(MonoNow().time_since_epoch()));
+  if (!use) return;
+  AddOne(text, "sluice_limit_table_keys", "Keys of limits that are in use.", Type::kGauge,
+         use->keys);
+  AddOne(text, "sluice_limit_table_keys_limit", "Keys that there is room for (limits.limit_keys).",
+         Type::kGauge, sources.limit_keys);
+  AddOne(text, "sluice_limit_table_evicted_total",
+         "Keys in use that had to go for others, and begin anew.", Type::kCounter, use->evicted);
+  AddOne(text, "sluice_limit_table_refused_total", "Decisions for which there was no room.",
+         Type::kCounter, use->refused);
+}
+
 }  // namespace
 
 std::string MakeMetricsPage(const MetricsSources& sources) {
@@ -333,6 +348,7 @@ std::string MakeMetricsPage(const MetricsSources& sources) {
   AddNodes(text, upstreams);
   AddLimits(text, upstreams);
   AddBreakers(text, upstreams);
+  AddLimitTable(text, sources);
   AddPlugins(text, PluginsToShow(*sources.slabs, traffic));
   if (sources.config->gateway.metrics.compat) AddCompat(text, sources, host, traffic);
   return text.Take();

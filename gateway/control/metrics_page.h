@@ -8,6 +8,7 @@
 #include <string>
 
 #include "conf/resources.h"
+#include "gateway/base/unique_fd.h"
 #include "gateway/observe/metric_slabs.h"
 #include "gateway/proxy/endpoint_table.h"
 
@@ -18,6 +19,8 @@ struct MetricsSources {
   uint64_t revision = 0;
   std::shared_ptr<EndpointTable> endpoints;
   std::shared_ptr<const MetricSlabs> slabs;
+  std::shared_ptr<const UniqueFd> limits;  // memory of SharedLimits
+  uint64_t limit_keys = 0;                 // that they are made for
 };
 
 std::string MakeMetricsPage(const MetricsSources& sources);

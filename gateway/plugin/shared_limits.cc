@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <sys/random.h>
+#include <unistd.h>
 
 namespace sluice {
 namespace {
@@ -57,6 +58,16 @@ Result<std::shared_ptr<SharedLimits>> SharedLimits::Map(const UniqueFd& fd, uint
   auto limits = std::shared_ptr<SharedLimits>(new SharedLimits(std::move(memory), keys, workers));
   limits->ledger_.emplace(limits->LedgerMemory(worker));
   return limits;
+}
+
+std::optional<KeyTable::Use> SharedLimits::ReadUse(const UniqueFd& memory, uint64_t keys,
+                                                   ratelimit::TimePoint now) {
+  // Not through a mapping, which would take memory for what nobody has written yet.
+  const auto read = [&memory](std::span<std::byte> into, size_t offset) {
+    const auto at = static_cast<off_t>(kPage + offset);
+    return pread(memory.get(), into.data(), into.size(), at) == static_cast<ssize_t>(into.size());
+  };
+  return KeyTable::ReadUse(KeyTable::SizeFor(keys), read, now);
 }
 
 std::span<std::byte> SharedLimits::LedgerMemory(uint32_t worker) const {

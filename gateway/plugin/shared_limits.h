@@ -30,6 +30,11 @@ class SharedLimits {
   static Result<std::shared_ptr<SharedLimits>> Map(const UniqueFd& fd, uint64_t keys,
                                                    uint32_t workers, uint32_t worker);
 
+  // How full the table is, by who is no worker, from the memory alone. nullopt: it is not to be
+  // read.
+  static std::optional<ratelimit::KeyTable::Use> ReadUse(const UniqueFd& memory, uint64_t keys,
+                                                         ratelimit::TimePoint now);
+
   const UniqueFd& memory() const { return memory_.fd(); }  // to hand to roles
   uint64_t keys() const { return keys_; }
 

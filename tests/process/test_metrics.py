@@ -273,6 +273,27 @@ def test_plugins_cost_and_decide(origin):
         assert re.search(r"abort +fault-injection +6 +\d+\.\d{3} ", text), text
 
 
+def test_limits_say_how_full_their_table_is(origin):
+    limit = {"limit-count": {"count": 1, "time_window": 600, "key": "arg_key"}}
+    config = {"gateway": {"limits": {"limit_keys": 1000}},
+              "routes": [route("r", origin.port, limit)]}
+    with Measured(config) as gateway:
+        for key in range(8):
+            gateway.get(f"/r?key={key}")
+        metrics = gateway.scrape()
+        assert metrics.value("sluice_limit_table_keys") == 8
+        assert metrics.value("sluice_limit_table_keys_limit") == 1000
+        assert metrics.value("sluice_limit_table_evicted_total") == 0
+        with RawClient(gateway.port) as client:
+            for key in range(8, 3000):
+                client.send(GET % f"/r?key={key}".encode()).read_response()
+        metrics = gateway.scrape()
+        keys = metrics.value("sluice_limit_table_keys")
+        assert 1000 < keys < 3000
+        assert metrics.value("sluice_limit_table_evicted_total") == 3000 - keys
+        assert metrics.value("sluice_limit_table_refused_total") == 0
+
+
 def test_what_is_open_is_what_is_open(origin):
     with Measured(two_routes(origin), workers=2) as gateway:
         clients = [RawClient(gateway.port) for _ in range(20)]

@@ -62,5 +62,20 @@ TEST_F(SharedLimitsTest, TheSecretDiffersFromHostToHost) {
   EXPECT_FALSE(SharedLimits::Map(master_->memory(), 2000, 2, 0).has_value());
 }
 
+TEST_F(SharedLimitsTest, WhoIsNoWorkerReadsHowFullItIs) {
+  const FixedWindow limit(2, std::chrono::seconds(1));
+  const Hash128 name = SharedLimits::NameOf("route/1 limit-count");
+  const auto worker = Worker(0);
+  for (const std::string_view key : {"a", "b", "a", "c"}) {
+    ASSERT_TRUE(worker->table().Decide(worker->KeyOf(name, key), limit, 1, kNow).has_value());
+  }
+  const auto use = SharedLimits::ReadUse(master_->memory(), 1000, kNow);
+  ASSERT_TRUE(use.has_value());
+  EXPECT_EQ(use->keys, 3U);
+  EXPECT_EQ(SharedLimits::ReadUse(master_->memory(), 1000, kNow + std::chrono::minutes(1))->keys,
+            0U);
+  EXPECT_FALSE(SharedLimits::ReadUse(UniqueFd(), 1000, kNow).has_value());
+}
+
 }  // namespace
 }  // namespace sluice
