@@ -24,6 +24,11 @@ uint64_t MostCount(LimitCount::Window window) {
   return window == LimitCount::Window::kFixed ? FixedWindow::kMostCount : SlidingWindow::kMostCount;
 }
 
+// Of a window that a request chooses without its length, which Apply adds.
+Hash128 NameOf(const std::string& limit, const LimitAmount& window) {
+  return SharedLimits::NameOf(window.text ? limit : limit + " " + std::to_string(window.number));
+}
+
 const conf::Fields<LimitCount::RuleConfig>& RuleFields() {
   using T = LimitCount::RuleConfig;
   static const conf::Fields<T> kFields = {
@@ -63,7 +68,7 @@ const conf::Fields<LimitCount::Config>& LimitCount::Fields() {
             "A window begins with a key's first request; or any window, nearly, which "
             "has no edge at which twice as many pass."),
         conf::Declare("group", &T::group, conf::Text{1, 256},
-                      "Limits of one group count together, wherever they stand."),
+                      "Limits of one group and window count together, wherever they stand."),
         conf::Declare("rules", &T::rules,
                       conf::ListOf<conf::Record<RuleConfig>>{{RuleFields()}, 1, false, kMostRules},
                       "Several limits, all of which have to allow a request."),
@@ -113,7 +118,8 @@ bool LimitCount::Compile(const PluginBuild& build) {
     build.place.Fail("expected \"count\" and \"time_window\", or else \"rules\"");
     return false;
   }
-  // A word of one kind of window means nothing to the other: its name is part of the limit's.
+  // A word of one window means nothing to another, of that kind or of that length: both are part of
+  // the limit's name. Otherwise limits of one group that differ could make each other forget.
   const std::string window = config_.window_type == Window::kFixed ? " fixed" : " sliding";
   const std::string scope =
       (config_.group.empty() ? std::string(build.owner) : "group/" + config_.group) +
@@ -122,7 +128,7 @@ bool LimitCount::Compile(const PluginBuild& build) {
   rules_.push_back({.count = *config_.count,
                     .time_window = *config_.time_window,
                     .key = LimitKey::Make(config_.key, config_.key_type, build.place, "key"),
-                    .name = SharedLimits::NameOf(scope),
+                    .name = NameOf(scope, *config_.time_window),
                     .headers = ReadMetadata<LimitCount>(build)});
   if (config_.count->text || config_.count->number <= MostCount(config_.window_type)) return true;
   build.place.Fail("expected a \"count\" of at most " +
@@ -147,7 +153,7 @@ bool LimitCount::CompileRules(const PluginBuild& build, const std::string& scope
          .time_window = rule.time_window,
          .key = LimitKey::Make(rule.key, LimitKey::Type::kCombination, build.place, "rules"),
          .needs_key = true,
-         .name = SharedLimits::NameOf(scope + " rule " + number),
+         .name = NameOf(scope + " rule " + number, rule.time_window),
          .headers = {start + "Limit", start + "Remaining", start + "Reset"}});
   }
   return true;
@@ -172,7 +178,9 @@ Verdict LimitCount::Apply(RequestContext& request, const Rule& rule) const {
   }
   const seconds window(static_cast<int64_t>(*time_window));
   SharedLimits& limits = request.services().limits();
-  const ratelimit::KeyHash hash = limits.KeyOf(rule.name, key);
+  const Hash128 name =
+      rule.time_window.text ? limits.Within(rule.name, std::to_string(*time_window)) : rule.name;
+  const ratelimit::KeyHash hash = limits.KeyOf(name, key);
   const auto decision =
       config_.window_type == Window::kFixed
           ? limits.table().Decide(hash, FixedWindow(*count, window), 1, LimitTime(request))
