@@ -4,6 +4,7 @@
 #include <new>
 
 #include "gateway/base/json_writer.h"
+#include "gateway/base/text.h"
 #include "gateway/http/uri.h"
 #include "gateway/plugin/chain_run.h"
 #include "gateway/plugin/consumer.h"
@@ -47,7 +48,8 @@ bool HasDotSegment(std::string_view path) {
 std::string_view CopyFieldValue(std::string_view value, Arena& arena) {
   char* const copy = arena.Allocate(value.size() + 1);
   std::replace_copy_if(value.begin(), value.end(), copy, IsControl, ' ');
-  return {copy, value.size()};
+  const std::string_view trimmed = TrimOws({copy, value.size()});
+  return trimmed.empty() ? std::string_view(copy, 0) : trimmed;
 }
 
 std::string_view RequestContext::Header(std::string_view name) const {

@@ -59,7 +59,7 @@ struct LogSecret {
   std::string_view shown;
 };
 
-// Bytes that no field value may hold (RFC 9110 5.5) become spaces: a value can come from a request.
+// As a field value has to be (RFC 9110 5.5): controls become spaces, and there are none around it.
 std::string_view CopyFieldValue(std::string_view value, Arena& arena);
 
 class RequestContext {
