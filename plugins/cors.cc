@@ -60,8 +60,11 @@ const conf::Fields<Cors::Config>& Cors::Fields() {
                     "Seconds for which browsers may keep the answer; -1: not at all."),
       conf::Declare("allow_credential", &T::allow_credential, conf::Boolean{},
                     "With cookies and the like. No other field may be `*` then."),
-      conf::Declare("allow_origins_by_regex", &T::allow_origins_by_regex, Patterns(),
-                    "Regular expressions for origins, in place of `allow_origins`."),
+      conf::Declare(
+          "allow_origins_by_regex", &T::allow_origins_by_regex, Patterns(),
+          "Regular expressions for origins, in place of `allow_origins`. They are searched: "
+          "without `^` and `$` they match what contains a match, as `example\\.com` does "
+          "`https://example.com.evil.test`."),
       conf::Declare("allow_origins_by_metadata", &T::allow_origins_by_metadata,
                     conf::ListOf<conf::Text>{{}, 1, true, 1000},
                     "Names in the metadata's `allow_origins`, besides the fields above."),

@@ -21,6 +21,10 @@ constexpr Method kMethods[] = {{"$2a$", 53}, {"$2b$", 53}, {"$2y$", 53},
                                {"$5$", 43},  {"$6$", 86},  {"$y$", 43}};
 constexpr uint64_t kMostBcryptCost = 14;
 constexpr uint64_t kMostRounds = 1'000'000;
+// Of yescrypt the costs 1 to 8 as crypt_gensalt(3) writes them: each takes twice the memory of the
+// one before, the last 128 MiB.
+constexpr std::string_view kYescryptCosts[] = {"j75", "j85", "j7T", "j8T",
+                                               "j9T", "jAT", "jBT", "jCT"};
 
 Error Bad(std::string detail) { return GatewayError(ErrorCode::kInvalidConfig, std::move(detail)); }
 
@@ -28,7 +32,7 @@ bool IsHashCharacter(char c) {
   return IsDigit(c) || (AsciiLower(c) >= 'a' && AsciiLower(c) <= 'z') || c == '.' || c == '/';
 }
 
-// "10" of "$2b$10$...", "5000" of "$6$rounds=5000$...".
+// "10" of "$2b$10$...", "5000" of "$6$rounds=5000$...", "j9T" of "$y$j9T$...".
 Status CheckCost(std::string_view hash) {
   const std::string_view field = Split(hash, '$')[2];
   constexpr std::string_view kRounds = "rounds=";
@@ -36,6 +40,11 @@ Status CheckCost(std::string_view hash) {
     const auto cost = ParseDecimal(field);
     if (cost && *cost <= kMostBcryptCost) return {};
     return Bad("expected a bcrypt cost up to 14, got " + std::string(field));
+  }
+  if (hash.starts_with("$y$")) {
+    const auto* const last = std::end(kYescryptCosts);
+    if (std::find(std::begin(kYescryptCosts), last, field) != last) return {};
+    return Bad("expected a yescrypt cost up to 8, got parameters " + std::string(field));
   }
   if (!field.starts_with(kRounds)) return {};
   const auto rounds = ParseDecimal(field.substr(kRounds.size()));

@@ -11,7 +11,7 @@
 namespace sluice::plugins {
 
 // Is it such a hash, complete, and at a cost that a request may have (bcrypt up to 14, SHA up to
-// 1,000,000 rounds)?
+// 1,000,000 rounds, yescrypt up to 8)?
 Status CheckPasswordHash(std::string_view hash);
 
 // Takes milliseconds to a second: not for a loop thread. Compares in constant time.

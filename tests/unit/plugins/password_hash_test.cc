@@ -56,6 +56,12 @@ TEST(PasswordHashTest, RefusesWhatCostsTooMuch) {
   std::string sha = kHashes[2];
   EXPECT_EQ(Refusal(sha.replace(10, 4, "1000000")), "accepted");
   EXPECT_THAT(Refusal(sha.replace(10, 7, "1000001")), HasSubstr("up to 1000000 rounds"));
+  std::string yescrypt = kHashes[1];
+  EXPECT_EQ(Refusal(yescrypt.replace(3, 3, "jCT")), "accepted");
+  for (const char* cost : {"jDT", "jFT", "jVT", "jCU", "/..", "jCTT"}) {
+    yescrypt = kHashes[1];
+    EXPECT_THAT(Refusal(yescrypt.replace(3, 3, cost)), HasSubstr("cost up to 8, got")) << cost;
+  }
 }
 
 }  // namespace
