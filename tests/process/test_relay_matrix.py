@@ -86,6 +86,7 @@ class Http1Upstream:
     scheme = "http"
 
     def __enter__(self):
+        http.server.ThreadingHTTPServer.request_queue_size = 128  # 5 are fewer than come at one time
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Http1Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_port
