@@ -240,7 +240,9 @@ void Http2ServerStream::OnTick(MonoTime now) {
                          !stream_->request().websocket;  // a tunnel has its own clock
   const uint32_t floor = server_.context_.gateway().limits.min_body_rate;
   if (receiving && now > pace_.Limit(stream_->bytes_received(), floor)) return FailBody();
-  const uint64_t moved = stream_->bytes_received() + stream_->bytes_sent();
+  // Who sends does not prolong the time in which it has to take what is sent.
+  const uint64_t received = sending ? 0 : stream_->bytes_received();
+  const uint64_t moved = received + stream_->bytes_sent();
   if (moved != std::exchange(moved_, moved) || !(sending || receiving)) {
     moved_at_ = now;
     return;

@@ -628,6 +628,27 @@ def test_a_response_that_is_not_taken_is_given_up(origin):  # RFC 9113 10.5
             assert [r["status"] for r in records] == [200, 200]
 
 
+def test_sending_on_does_not_prolong_the_time_to_take_a_response(origin):
+    def script(connection):
+        connection.read_head()
+        connection.send(big_reply(1_000_000))
+        connection.wait_for_close()
+
+    origin.script = script
+    with Gateway(config(origin.port, timeouts={"send": "400ms"})) as gateway:
+        with Http2Client(gateway.port, settings={INITIAL_WINDOW: 0}) as client:
+            stream = client.start(request("POST"), end=False)
+            response = client.response(stream)
+
+            def given_up():
+                client.data(stream, b"x")
+                client.ping()
+                return response.reset is not None
+            wait_for(given_up, "the end of a response that nobody takes")
+            assert response.reset == CANCEL and response.status == 200
+            assert gateway.wait_for_access(1)[0]["reason"] == "client_send_timeout"
+
+
 # --- drain and reload ---------------------------------------------------------------------------
 
 
