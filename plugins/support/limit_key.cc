@@ -1,5 +1,6 @@
 #include "plugins/support/limit_key.h"
 
+#include "gateway/plugin/shared_limits.h"
 #include "plugins/support/templates.h"
 
 namespace sluice::plugins {
@@ -29,7 +30,10 @@ std::string_view LimitKey::Find(RequestContext& request) const {
 
 std::string_view LimitKey::Of(RequestContext& request) const {
   const std::string_view key = Find(request);
-  return key.data() == nullptr ? request.view().client_text : key;
+  if (key.data() != nullptr) return key;
+  // Hashed, so that nobody can use up what another has by sending his address as a key.
+  const Hash128 hash = request.services().limits().Within(Hash128{}, request.view().client_text);
+  return request.arena().Copy({reinterpret_cast<const char*>(&hash), sizeof(hash)});
 }
 
 }  // namespace sluice::plugins

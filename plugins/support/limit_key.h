@@ -26,7 +26,7 @@ class LimitKey {
 
   // The request's key; null data() when it has none of the variables.
   std::string_view Find(RequestContext& request) const;
-  // The same, but then the client's address, as in APISIX.
+  // The same, but then one of the client's address, as in APISIX.
   std::string_view Of(RequestContext& request) const;
 
  private:
