@@ -43,6 +43,25 @@ def test_a_copy(origin, mirror):
         assert origin.requests[0].body == b"hello"
 
 
+@pytest.mark.parametrize("place", ["consumers", "consumer_groups"])
+def test_requests_of_a_consumer(origin, mirror, place):
+    own = {"proxy-mirror": {"host": host_of(mirror)}}
+    rose = {"username": "rose", "plugins": {"key-auth": {"key": "k"}}}
+    settings = {"routes": [{"id": "r", "uri": "/*", "upstream": upstream(origin.port), "plugins": {"key-auth": {}}}],
+                "consumers": [rose, {"username": "jack", "plugins": {"key-auth": {"key": "j"}}}]}
+    if place == "consumers":
+        rose["plugins"].update(own)
+    else:
+        rose["group_id"] = "g"
+        settings["consumer_groups"] = [{"id": "g", "plugins": own}]
+    with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+        for key, body in (("j", "not this"), ("k", "hello")):
+            client.send(f"POST / HTTP/1.1\r\nHost: a\r\napikey: {key}\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+            assert client.read_response().status == 200
+        assert mirror.wait_for_requests(1)[0].body == b"hello"
+        assert [request.body for request in origin.requests] == [b"not this", b"hello"]
+
+
 @pytest.mark.parametrize("fields,target", [({"path": "/p"}, "/p?b=c"),
                                            ({"path": "/p", "path_concat_mode": "prefix"}, "/p/a?b=c")])
 def test_its_path(origin, mirror, fields, target):
