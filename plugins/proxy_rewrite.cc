@@ -104,8 +104,8 @@ Status ProxyRewrite::RewriteUri(RequestContext& request, Regex::Groups& groups) 
     if (rule == uri_rules_.end()) return {};
     // A path that is hard to match must not get past the rule.
     if (outcome == Regex::Outcome::kLimit ||
-        !Replace(rule->pattern, rule->replacement, path, false, target)) {
-      return GatewayError(ErrorCode::kPluginFailed, "regex_uri took too long");
+        !Replace(rule->pattern, rule->replacement, path, {}, target)) {
+      return GatewayError(ErrorCode::kPluginFailed, "regex_uri took or became too long");
     }
   }
   // As it is now: an authentication plugin may have taken a credential out.

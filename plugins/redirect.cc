@@ -146,8 +146,8 @@ Verdict Redirect::OnRewrite(RequestContext& request) const {
       break;
   }
   std::string uri;
-  if (!Replace(rule_->pattern, rule_->replacement, path, false, uri)) {
-    return request.Fail("regex_uri took too long");
+  if (!Replace(rule_->pattern, rule_->replacement, path, {}, uri)) {
+    return request.Fail("regex_uri took or became too long");
   }
   return To(std::move(uri), request);
 }

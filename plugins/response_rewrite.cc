@@ -136,8 +136,10 @@ void ResponseRewrite::OnBodyFilter(RequestContext& request, BodyPiece& piece) co
   std::string body = std::move(collected.body);
   for (const Rule& rule : rules_) {
     std::string next;
-    if (!Replace(rule.pattern, rule.replacement, body, rule.all, next)) {
-      Log(LogLevel::kWarn, "response-rewrite: a pattern took too long, the body stays as it is",
+    if (!Replace(rule.pattern, rule.replacement, body, {.all = rule.all, .limit = max_body_},
+                 next)) {
+      Log(LogLevel::kWarn,
+          "response-rewrite: a replacement took or became too long, the body stays as it is",
           {{"route", request.route_id()}});
       continue;
     }

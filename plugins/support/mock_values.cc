@@ -12,8 +12,9 @@
 namespace sluice::plugins {
 namespace {
 
-constexpr size_t kMostItems = 3;        // of a list
-constexpr size_t kMostValues = 10'000;  // in all, when every list is as long as it can be
+constexpr size_t kMostItems = 3;               // of a list
+constexpr size_t kMostValues = 10'000;         // in all, when every list is as long as it can be
+constexpr size_t kMostText = size_t{1} << 20;  // then texts are empty: they may be variables
 constexpr std::string_view kRoot = "data";
 
 uint64_t Below(RequestContext& request, uint64_t limit) {
@@ -177,7 +178,7 @@ void MockValue::WriteJson(RequestContext& request, std::string& out) const {
     }
     out += ']';
   } else if (type_ == Type::kString) {
-    JsonWriter(out).String(Scalar(request));
+    JsonWriter(out).String(out.size() < kMostText ? Scalar(request) : std::string());
   } else {
     out += Scalar(request);
   }
@@ -194,7 +195,7 @@ void MockValue::WriteXml(RequestContext& request, std::string_view name, std::st
   if (type_ == Type::kObject) {
     for (const auto& [inner, value] : members_) value.WriteXml(request, inner, out);
   } else {
-    AppendXmlText(out, Scalar(request));
+    if (out.size() < kMostText) AppendXmlText(out, Scalar(request));
   }
   out.append("</").append(name).append(">");
 }

@@ -44,13 +44,13 @@ void Substitution::AppendTo(std::string& out, const Regex::Groups& groups) const
 }
 
 bool Replace(const Regex& regex, const Substitution& replacement, std::string_view subject,
-             bool all, std::string& out) {
+             const Replacing& how, std::string& out) {
   const size_t before = out.size();
   size_t begin = 0;
   while (begin <= subject.size()) {
     Regex::Groups groups;
     const Regex::Outcome outcome = regex.Find(subject, begin, groups);
-    if (outcome == Regex::Outcome::kLimit) {
+    if (outcome == Regex::Outcome::kLimit || out.size() - before > how.limit) {
       out.resize(before);
       return false;
     }
@@ -61,10 +61,12 @@ bool Replace(const Regex& regex, const Substitution& replacement, std::string_vi
     begin = at + groups[0].size();
     if (groups[0].empty() && begin < subject.size()) out += subject[begin];
     if (groups[0].empty()) ++begin;  // not the same empty match again
-    if (!all) break;
+    if (!how.all) break;
   }
   if (begin < subject.size()) out += subject.substr(begin);
-  return true;
+  if (out.size() - before <= how.limit) return true;
+  out.resize(before);
+  return false;
 }
 
 }  // namespace sluice::plugins

@@ -2,6 +2,7 @@
 // and "$$" for a dollar sign.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,9 +27,15 @@ class Substitution {
   std::string tail_;
 };
 
-// `subject` with the first or with all matches replaced, appended to `out`. False when the pattern
-// took too long: then nothing was appended.
+// Which matches, and how long the result may become.
+struct Replacing {
+  bool all = false;  // not only the first
+  size_t limit = size_t{1} << 20;
+};
+
+// `subject` with matches replaced, appended to `out`. False when the pattern took too long, or the
+// result would be longer than the limit: then nothing was appended.
 bool Replace(const Regex& regex, const Substitution& replacement, std::string_view subject,
-             bool all, std::string& out);
+             const Replacing& how, std::string& out);
 
 }  // namespace sluice::plugins

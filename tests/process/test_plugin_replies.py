@@ -2,6 +2,7 @@
 and what plugins make of responses fits the client's version of HTTP."""
 
 import gzip
+import json
 
 import pytest
 
@@ -165,3 +166,14 @@ def test_clients_of_http_1_0_get_what_they_understand(answer):
         with Gateway(config(route(origin.port, plugins=echo))) as gateway:
             response = old_client(gateway)
             assert (response.framing, response.body) == ("close", TEXT + b"bye")
+
+
+def test_what_a_client_sends_does_not_make_a_mock_large():
+    properties = {f"p{i}": {"type": "string", "example": "$arg_a"} for i in range(400)}
+    mocking = {"mocking": {"response_schema": {"properties": properties}}}
+    with Gateway(config(nobody(mocking))) as gateway:
+        for response in ask(gateway, path="/?a=" + "x" * 6000):
+            assert response.status == 200
+            assert 1 << 20 < len(response.body) < 1100 * 1024
+            made = json.loads(response.body)
+            assert made["p0"] == "x" * 6000 and made["p399"] == ""
