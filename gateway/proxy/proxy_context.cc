@@ -59,7 +59,10 @@ std::unique_ptr<Exchange> ProxyContext::TakeExchange() {
 
 void ProxyContext::GiveExchange(std::unique_ptr<Exchange> exchange) {
   exchange->Reset();
-  if (free_exchanges_.size() < kFreeExchanges) free_exchanges_.push_back(std::move(exchange));
+  free_exchanges_.push_back(std::move(exchange));
+  if (free_exchanges_.size() <= kFreeExchanges) return;
+  // Not this one: its functions may be on the stack, and look whether it is still theirs.
+  free_exchanges_.erase(free_exchanges_.begin());
 }
 
 std::unique_ptr<Http1Decoder> ProxyContext::TakeDecoder(Http1Decoder::Role role) {
