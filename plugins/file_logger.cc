@@ -66,7 +66,6 @@ const conf::Fields<FileLogger::Config>& FileLogger::Fields() {
                       "without one."),
     };
     AddLoggerFields(fields);
-    AddBodySizeFields(fields);
     return fields;
   }();
   return kFields;
@@ -92,7 +91,16 @@ std::unique_ptr<const Plugin> FileLogger::Make(Config config, const PluginBuild&
     return nullptr;
   }
   auto batch = std::make_shared<FileBatch>(std::string(build.owner) + " file-logger", config.path);
-  return std::make_unique<FileLogger>(Logger(config, metadata.log_format, build), std::move(batch));
+  return std::make_unique<FileLogger>(Logger(config, metadata, build), std::move(batch));
+}
+
+Verdict FileLogger::OnHeaderFilter(RequestContext& request, ResponseContext& response) const {
+  logger_.Watch(request, response);
+  return Verdict::kContinue;
+}
+
+void FileLogger::OnBodyFilter(RequestContext& request, BodyPiece& piece) const {
+  logger_.Copy(request, piece);
 }
 
 void FileLogger::OnLog(RequestContext& request, const AccessRecord& record) const {

@@ -2,6 +2,7 @@
 // each batch of lines, so that it may be moved away or deleted at any time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,9 @@ log_format: {client: $remote_addr, status: $status, seconds: $request_time})yaml
   FileLogger(Logger logger, std::shared_ptr<LogBatch> batch)
       : logger_(std::move(logger)), batch_(std::move(batch)) {}
 
+  uint64_t request_body_sample() const override { return logger_.request_body_sample(); }
+  Verdict OnHeaderFilter(RequestContext& request, ResponseContext& response) const override;
+  void OnBodyFilter(RequestContext& request, BodyPiece& piece) const override;
   void OnLog(RequestContext& request, const AccessRecord& record) const override;
 
  private:

@@ -79,7 +79,6 @@ const conf::Fields<HttpLogger::Config>& HttpLogger::Fields() {
                 "After so many seconds."),
     };
     AddLoggerFields(fields);
-    AddBodySizeFields(fields);
     return fields;
   }();
   return kFields;
@@ -126,11 +125,20 @@ std::unique_ptr<const Plugin> HttpLogger::Make(Config config, const PluginBuild&
                             .most_waiting = static_cast<size_t>(metadata.max_pending_entries)};
   auto batch = std::make_shared<Batch>(std::string(build.owner) + " " + config.name, rules, config,
                                        std::move(request));
-  return std::make_unique<HttpLogger>(Logger(config, metadata.log_format, build), std::move(batch));
+  return std::make_unique<HttpLogger>(Logger(config, metadata, build), std::move(batch));
 }
 
 HttpLogger::HttpLogger(Logger logger, std::shared_ptr<Batch> batch)
     : logger_(std::move(logger)), batch_(std::move(batch)) {}
+
+Verdict HttpLogger::OnHeaderFilter(RequestContext& request, ResponseContext& response) const {
+  logger_.Watch(request, response);
+  return Verdict::kContinue;
+}
+
+void HttpLogger::OnBodyFilter(RequestContext& request, BodyPiece& piece) const {
+  logger_.Copy(request, piece);
+}
 
 void HttpLogger::OnLog(RequestContext& request, const AccessRecord& record) const {
   if (!logger_.Wants(request)) return;

@@ -1,6 +1,7 @@
 // http-logger: a line of JSON for each request, in batches to an HTTP service. APISIX's fields.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -49,6 +50,9 @@ max_retry_count: 3)yaml",
   class Batch;
   HttpLogger(Logger logger, std::shared_ptr<Batch> batch);
 
+  uint64_t request_body_sample() const override { return logger_.request_body_sample(); }
+  Verdict OnHeaderFilter(RequestContext& request, ResponseContext& response) const override;
+  void OnBodyFilter(RequestContext& request, BodyPiece& piece) const override;
   void OnLog(RequestContext& request, const AccessRecord& record) const override;
 
  private:

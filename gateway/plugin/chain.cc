@@ -195,6 +195,7 @@ Chain MakeChain(std::span<const ChainPlugin> global, std::span<const ChainPlugin
       const Plugin& object = *plugin.instance->plugin;
       chain.request_body_limit = std::max(chain.request_body_limit, object.request_body_limit());
       chain.request_body_wish = std::max(chain.request_body_wish, object.request_body_wish());
+      chain.request_body_sample = std::max(chain.request_body_sample, object.request_body_sample());
       chain.authenticates = chain.authenticates || plugin.instance->kind->traits.authenticates;
     }
   }
@@ -217,6 +218,11 @@ Chain JoinConsumer(const Chain& base, std::span<const ChainPlugin> joining, Aren
 
   Chain chain = base;
   chain.own = {own, end};
+  for (const ChainPlugin& plugin : joining) {
+    const Plugin* const object = plugin.instance->plugin.get();
+    if (object == nullptr) continue;
+    chain.request_body_sample = std::max(chain.request_body_sample, object->request_body_sample());
+  }
   StepWriter steps(arena, (chain.global.size() + chain.own.size() + joining.size()) * kPhases);
   steps.Add(joining, Phase::kRewrite);
   steps.Add(chain.own, Phase::kAccess);

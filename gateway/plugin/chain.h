@@ -68,7 +68,8 @@ struct Chain {
   std::span<const ChainStep> log;
   uint64_t request_body_limit = 0;  // 0: nobody needs the body
   uint64_t request_body_wish = 0;   // 0: nobody would like to read it
-  bool authenticates = false;       // a plugin says who sends the request
+  uint64_t request_body_sample = 0;
+  bool authenticates = false;  // a plugin says who sends the request
 };
 
 // The chain of these plugins, in order already; steps lie in `arena`, next to nothing else is kept

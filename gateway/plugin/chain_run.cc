@@ -38,6 +38,7 @@ void ChainRun::End() {
   request_.rewrite_ = {};
   request_.upstream_ = -1;
   request_.response_changes_.clear();
+  request_.response_fields_.Clear();
   request_.log_secrets_.clear();
   chain_ = {};
   response_ = nullptr;
@@ -46,6 +47,7 @@ void ChainRun::End() {
   failed_plugin_ = failure_ = {};
   filtered_.clear();
   watching_.clear();
+  sample_.Clear();
 }
 
 ChainRun::Result ChainRun::RunHeaderFilter(ResponseContext& response) {

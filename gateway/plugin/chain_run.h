@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/base/buffer.h"
 #include "gateway/observe/plugin_cost.h"
 #include "gateway/plugin/chain.h"
 #include "gateway/plugin/request_context.h"
@@ -80,6 +81,12 @@ class ChainRun final : public Suspendable {
   }
 
   void SetBody(std::string_view body) { request_.body_ = body; }
+  // Of the client's body, once all plugins that the request meets are known.
+  void SampleBody(std::string_view bytes) {
+    sample_.Append(bytes.substr(0, chain_.request_body_sample - sample_.size()));
+  }
+  // The response's fields for OnLog.
+  HeaderList& kept_fields() { return request_.response_fields_; }
   bool is_suspended() const { return suspended_ != nullptr; }
   uint64_t request_body_limit() const { return chain_.request_body_limit; }
   bool filters_body() const { return !watching_.empty(); }
@@ -146,6 +153,7 @@ class ChainRun final : public Suspendable {
   std::string_view failed_plugin_;
   std::string_view failure_;
   std::optional<FailureMode> failure_mode_;  // other than the plugin's traits say
+  Buffer sample_;                            // of the request's body
   std::vector<std::pair<const PluginInstance*, bool>> filtered_;  // by `_meta.filter`, once
   std::vector<const PluginInstance*> watching_;                   // the response's body
 };

@@ -56,6 +56,8 @@ class Plugin {
   // The same for a plugin that can do without: a body that is longer, or of which nobody knows how
   // long it is, passes by; request.body() is empty then.
   virtual uint64_t request_body_wish() const { return 0; }
+  // So many first bytes of it are copied as they pass, for OnLog: request.body_sample().
+  virtual uint64_t request_body_sample() const { return 0; }
 
   // Where it stands the gateway counts the route's requests in series of their own. Null: it does
   // not ask for that.

@@ -85,6 +85,8 @@ std::string_view RequestContext::ExpandUri(const TextTemplate& text) {
 
 std::shared_ptr<SubRequestSender> RequestContext::sender() const { return run_.host_.sender(); }
 
+std::string_view RequestContext::body_sample() const { return run_.sample_.view(); }
+
 bool RequestContext::is_shadowed() const {
   return run_.current_ != nullptr && run_.current_->meta.shadow;
 }

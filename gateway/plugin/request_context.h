@@ -88,6 +88,10 @@ class RequestContext {
   Arena& arena() const { return *arena_; }  // lives as long as the request
   // Sends requests of the plugin's own: gateway/plugin/sub_request.h.
   std::shared_ptr<SubRequestSender> sender() const;
+  // In OnLog: the first bytes of the client's body, as many as any plugin's request_body_sample.
+  std::string_view body_sample() const;
+  // In OnLog: the response's as header_filter has left them, after ResponseContext::KeepFields.
+  const HeaderList& response_fields() const { return response_fields_; }
 
   // --- to change, in rewrite and access. In shadow mode nothing happens.
 
@@ -180,6 +184,7 @@ class RequestContext {
   UpstreamRewrite rewrite_;
   int32_t upstream_ = -1;
   std::vector<HeaderChange> response_changes_;
+  HeaderList response_fields_;
   std::vector<LogSecret> log_secrets_;
   StateNode* states_ = nullptr;
   std::string scratch_;
@@ -208,6 +213,9 @@ class ResponseContext {
   void ChangeBody();
   void ChangeBody(uint64_t length);
 
+  void KeepFields() { keeps_fields_ = true; }
+  bool keeps_fields() const { return keeps_fields_; }
+
  private:
   friend class ChainRun;
 
@@ -216,6 +224,7 @@ class ResponseContext {
   const bool from_upstream_;
   bool shadowed_ = false;
   bool watched_ = false;  // by the plugin that is asked
+  bool keeps_fields_ = false;
 };
 
 // A piece of the response's body on its way to the client. A body without bytes has one piece.

@@ -281,7 +281,9 @@ void Exchange::OnRequestData(std::string_view bytes) {
     if (collected_.size() + bytes.size() > collect_limit_) return RefuseBody(collect_limit_);
     return collected_.Append(bytes);
   }
-  if (state_ == State::kCalling || state_ == State::kRelaying) call_.SendBody(bytes);
+  if (state_ != State::kCalling && state_ != State::kRelaying) return;
+  if (has_plugins_) plugins_->run.SampleBody(bytes);
+  call_.SendBody(bytes);
 }
 
 void Exchange::OnRequestEnd(const HeaderList& trailers) {

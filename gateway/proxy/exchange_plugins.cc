@@ -60,6 +60,10 @@ ChainRun::Result ExchangePlugins::FilterHead(const ResponseHead& response, bool 
   return result;
 }
 
+void ExchangePlugins::KeepFields(const ResponseHead& sent, Arena& arena) {
+  if (response_ && response_->keeps_fields()) CopyFields(sent.fields, arena, run.kept_fields());
+}
+
 std::string_view ExchangePlugins::FilterBody(std::string_view bytes, bool is_last) {
   if (!body_allowed) return {};
   if (!run.filters_body()) return bytes;
@@ -126,10 +130,12 @@ void Exchange::OnPluginsDone(ChainRun::Result result) {
       suspended_ = true;
       return client_->PauseRequestBody();
     case ChainRun::Result::kReply:
+      plugins_->run.SampleBody(collected_.view());
       return ReplyFromPlugin();
     case ChainRun::Result::kFailed:
       return ReplyPluginFailed();
     case ChainRun::Result::kDone:
+      plugins_->run.SampleBody(collected_.view());
       break;
   }
   ExchangeClient& client = *client_;
@@ -209,6 +215,7 @@ void Exchange::Respond(ResponseHead& head, std::string_view body, ErrorCode reas
     plugins_->held_end = true;
     return FilterHead(head, false);
   }
+  if (has_plugins_) plugins_->KeepFields(head, arena_);
   client_->SendResponseHead(head, {});
   if (view_.head->method != Method::kHead && head.body.has_body()) {
     body_bytes_out_ += body.size();
@@ -237,6 +244,7 @@ void Exchange::OnHeadFiltered(ChainRun::Result result, bool was_held) {
       view_.head->method != Method::kHead && head.status != 204 && head.status != 304;
   if (head.status == 204) head.body = {};
   status_ = head.status;
+  plugins.KeepFields(head, arena_);
   const std::string_view via = plugins.from_upstream ? context_.gateway().via : std::string_view();
   client_->SendResponseHead(head, via);
   if (!plugins.held.empty()) {

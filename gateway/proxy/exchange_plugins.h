@@ -27,6 +27,8 @@ class ExchangePlugins final : public ChainRun::Host {
   // The response's head goes through header_filter. `head` may change until the result is not
   // kSuspended; then it is copied.
   ChainRun::Result FilterHead(const ResponseHead& head, bool from_upstream, Arena& arena);
+  // This head goes to the client: for plugins that log.
+  void KeepFields(const ResponseHead& sent, Arena& arena);
   // Bytes as the plugins leave them; valid until the callback ends.
   std::string_view FilterBody(std::string_view bytes, bool is_last);
 

@@ -15,7 +15,7 @@ void LogBatch::Add(PluginServices& services, std::string line) {
   if (waiting_.empty()) first_ = last_;
   waiting_bytes_ += line.size();
   waiting_.push_back(std::move(line));
-  if (waiting_.size() >= rules_.most_lines) return Flush(services);
+  if (IsFull()) return Flush(services);
   if (!armed_) Arm(services, std::min(rules_.inactive, rules_.longest));
 }
 
@@ -61,7 +61,7 @@ void LogBatch::OnDelivered(PluginServices& services, const Status& status) {
   if (!status.has_value()) Drop(services, sent_.size(), status.error().detail);
   sent_.clear();
   if (waiting_.empty()) return OnIdle();
-  if (waiting_.size() >= rules_.most_lines || services.is_ending()) return Flush(services);
+  if (IsFull() || services.is_ending()) return Flush(services);
   if (!armed_) Arm(services, std::min(rules_.inactive, rules_.longest));
 }
 

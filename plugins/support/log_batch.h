@@ -17,7 +17,7 @@
 namespace sluice::plugins {
 
 struct LogBatchRules {
-  size_t most_lines = 1000;        // of a batch
+  size_t most_lines = 1000;        // of a batch, which goes too when it has kFullBytes
   Duration inactive = seconds(5);  // a batch goes when no line has come for so long,
   Duration longest = seconds(60);  // and when its first line is so old
   uint32_t retries = 0;
@@ -45,9 +45,13 @@ class LogBatch : public std::enable_shared_from_this<LogBatch> {
   virtual void OnIdle() {}
 
  private:
+  static constexpr size_t kFullBytes = 4 * 1024 * 1024;
   static constexpr size_t kMostBytes = 32 * 1024 * 1024;  // of lines that wait
   static constexpr Duration kQuiet = seconds(10);         // between two complaints
 
+  bool IsFull() const {
+    return waiting_.size() >= rules_.most_lines || waiting_bytes_ >= kFullBytes;
+  }
   void Arm(PluginServices& services, Duration time);
   void OnAlarm(PluginServices& services);
   void Flush(PluginServices& services);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "gateway/base/json_writer.h"
 #include "gateway/base/text.h"
 #include "gateway/plugin/consumer.h"
 #include "plugins/support/templates.h"
@@ -12,8 +11,8 @@ namespace sluice::plugins {
 namespace {
 
 // What they say must not get into logs.
-constexpr std::string_view kSecretFields[] = {"authorization", "proxy-authorization", "cookie",
-                                              "apikey", "x-api-key"};
+constexpr std::string_view kSecretFields[] = {
+    "authorization", "proxy-authorization", "cookie", "set-cookie", "apikey", "x-api-key"};
 
 double Milliseconds(Duration time) {
   return std::chrono::duration<double, std::milli>(time).count();
@@ -48,7 +47,8 @@ void WriteHeaders(JsonWriter& json, const HeaderList& fields) {
   json.EndObject();
 }
 
-void WriteRequest(JsonWriter& json, RequestContext& request, const AccessRecord& record) {
+void WriteRequest(JsonWriter& json, RequestContext& request, const AccessRecord& record,
+                  std::string_view body) {
   static const Variable kRequestUri = *Variable::Make("request_uri");
   const RequestView& view = request.view();
   const RequestHead& head = *view.head;
@@ -58,57 +58,97 @@ void WriteRequest(JsonWriter& json, RequestContext& request, const AccessRecord&
   json.Member("url", std::string(view.scheme) + "://" + std::string(head.authority) + uri);
   json.Member("querystring", head.query).Member("size", record.bytes_in);
   WriteHeaders(json, head.fields);
+  if (!body.empty()) json.Member("body", body);
   json.EndObject();
 }
 
-void WriteDefault(JsonWriter& json, RequestContext& request, const AccessRecord& record) {
-  const auto start = WallNow() - record.total;
-  WriteRequest(json, request, record);
+void WriteResponse(JsonWriter& json, RequestContext& request, const AccessRecord& record,
+                   std::string_view body) {
   json.Key("response").BeginObject().Member("status", record.status);
-  json.Member("size", record.bytes_out).EndObject();
-  json.Key("server").BeginObject().Member("version", SLUICE_VERSION).EndObject();
-  json.Member("route_id", record.route_id).Member("client_ip", request.view().client_text);
-  json.Member("upstream", record.node);
-  json.Key("start_time")
-      .Integer(std::chrono::floor<milliseconds>(start.time_since_epoch()).count());
-  json.Key("latency").Number(Milliseconds(record.total));
-  json.Key("upstream_latency").Number(Milliseconds(record.upstream));
-  json.Key("apisix_latency").Number(Milliseconds(record.total - record.upstream));
-  if (const Consumer* consumer = request.consumer()) {
-    json.Key("consumer").BeginObject().Member("username", consumer->username).EndObject();
-  }
+  json.Member("size", record.bytes_out);
+  WriteHeaders(json, request.response_fields());
+  if (!body.empty()) json.Member("body", body);
+  json.EndObject();
 }
 
 }  // namespace
 
-LogEntry LogEntry::Make(const Format& format, const conf::Place& place, std::string_view field) {
+bool LogEntry::Lacks(std::string_view name) const {
+  return std::none_of(members_.begin(), members_.end(),
+                      [name](const Member& member) { return member.name == name; });
+}
+
+void LogEntry::WriteDefault(JsonWriter& json, RequestContext& request, const AccessRecord& record,
+                            const Bodies& bodies) const {
+  if (Lacks("request")) WriteRequest(json, request, record, bodies.request);
+  if (Lacks("response")) WriteResponse(json, request, record, bodies.response);
+  if (Lacks("server")) {
+    json.Key("server").BeginObject().Member("version", SLUICE_VERSION).EndObject();
+  }
+  const std::pair<std::string_view, std::string_view> texts[] = {
+      {"route_id", record.route_id},
+      {"client_ip", request.view().client_text},
+      {"upstream", record.node}};
+  for (const auto& [name, text] : texts) {
+    if (Lacks(name)) json.Member(name, text);
+  }
+  const auto start = std::chrono::floor<milliseconds>(WallNow() - record.total);
+  if (Lacks("start_time")) json.Member("start_time", start.time_since_epoch().count());
+  const std::pair<std::string_view, Duration> times[] = {
+      {"latency", record.total},
+      {"upstream_latency", record.upstream},
+      {"apisix_latency", record.total - record.upstream}};
+  for (const auto& [name, time] : times) {
+    if (Lacks(name)) json.Key(name).Number(Milliseconds(time));
+  }
+  const Consumer* const consumer = request.consumer();
+  if (consumer != nullptr && Lacks("consumer")) {
+    json.Key("consumer").BeginObject().Member("username", consumer->username).EndObject();
+  }
+}
+
+LogEntry::Member LogEntry::MakeMember(const std::string& name, const std::string& value,
+                                      const conf::Place& place) {
+  Member member{.name = name, .text = {}, .of_record = nullptr};
+  if (value == "$request_body" || value == "$resp_body") {
+    member.body = value == "$resp_body" ? &Bodies::response : &Bodies::request;
+    return member;
+  }
+  auto text = MakeTemplate(value);
+  if (text.has_value()) {
+    member.text = *std::move(text);
+  } else if (auto of_record = AccessLogFormat::Make(value); of_record.has_value()) {
+    member.of_record = std::make_shared<const AccessLogFormat>(*std::move(of_record));
+  } else {
+    place.Fail("\"" + name + "\": " + text.error().detail);
+  }
+  return member;
+}
+
+LogEntry LogEntry::Make(const Format& format, const Format& extra, const conf::Place& place) {
   LogEntry entry;
-  for (const auto& [name, value] : format) {
-    Member member{.name = name, .text = {}, .of_record = nullptr};
-    auto text = MakeTemplate(value);
-    if (text.has_value()) {
-      member.text = *std::move(text);
-    } else if (auto of_record = AccessLogFormat::Make(value); of_record.has_value()) {
-      member.of_record = std::make_shared<const AccessLogFormat>(*std::move(of_record));
-    } else {
-      const conf::Node* const node = place.node.Find(field);
-      const conf::Place list{node == nullptr ? place.node : *node, place.diagnostics, &place,
-                             field};
-      list.Fail("\"" + name + "\": " + text.error().detail);
-    }
-    entry.members_.push_back(std::move(member));
+  entry.is_default_ = format.empty();
+  const std::string_view field = format.empty() ? "log_format_extra" : "log_format";
+  const conf::Node* const node = place.node.Find(field);
+  const conf::Place map{node == nullptr ? place.node : *node, place.diagnostics, &place, field};
+  for (const auto& [name, value] : format.empty() ? extra : format) {
+    entry.members_.push_back(MakeMember(name, value, map));
   }
   return entry;
 }
 
-std::string LogEntry::Line(RequestContext& request, const AccessRecord& record) const {
+std::string LogEntry::Line(RequestContext& request, const AccessRecord& record,
+                           const Bodies& bodies) const {
   std::string line;
   JsonWriter json(line);
   json.BeginObject();
-  if (members_.empty()) WriteDefault(json, request, record);
+  if (is_default_) WriteDefault(json, request, record, bodies);
   for (const Member& member : members_) {
     json.Key(member.name);
-    if (member.of_record != nullptr) {
+    if (member.body != nullptr) {
+      const std::string_view body = bodies.*member.body;
+      body.empty() ? json.Null() : json.String(body);
+    } else if (member.of_record != nullptr) {
       std::string text;
       member.of_record->Append(text, record, WallNow());
       text.pop_back();  // the end of a line

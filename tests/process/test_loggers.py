@@ -49,6 +49,8 @@ def test_lines_of_a_file(origin):
         assert line["request"]["url"] == 'http://test.local/a?b=c&d="\\'
         assert line["request"]["headers"] == {"host": "test.local", "authorization": "***", "x-a": "y"}
         assert line["response"]["status"] == 200
+        assert line["response"]["headers"]["content-length"] == "2"
+        assert "body" not in line["request"] and "body" not in line["response"]
         assert (line["route_id"], line["client_ip"]) == ("r", "127.0.0.1")
         assert line["upstream"] == f"127.0.0.1:{origin.port}"
         assert line["latency"] >= line["upstream_latency"] > 0
@@ -125,6 +127,167 @@ def test_a_file_that_cannot_be_written(origin):
         assert get(gateway) == 200
         wait_for(lambda: "log lines are lost" in gateway.log, "the complaint")
         assert "/dev/full" in gateway.log
+
+
+BODIES = {"include_req_body": True, "include_resp_body": True}
+
+
+def line_of(gateway):
+    line, = wait_for(lambda: lines_of(gateway.path("requests.log")), "a line")
+    return line
+
+
+def logged(origin, body=None, method="POST", **fields):
+    """The line of one request, and what its client got."""
+    with Gateway(config(origin, {"file-logger": {"path": LOG, **fields}})) as gateway:
+        with RawClient(gateway.port) as client:
+            response = client.request(method, "/", body=body)
+        return line_of(gateway), response
+
+
+def test_bodies(origin):
+    line, response = logged(origin, "hello \x00\"", **BODIES)
+    assert line["request"]["body"] == 'hello \x00"'
+    assert line["response"]["body"] == "ok" and response.body == b"ok"
+    line, _ = logged(origin, None, "GET", **BODIES)
+    assert "body" not in line["request"]
+    line, _ = logged(origin, None, "HEAD", **BODIES)
+    assert "body" not in line["response"]
+
+
+def test_bodies_in_a_format(origin):
+    line, _ = logged(origin, "hello", log_format={"in": "$request_body", "out": "$resp_body"},
+                     **BODIES)
+    assert line == {"in": "hello", "out": "ok"}
+    line, _ = logged(origin, "hello", log_format={"in": "$request_body", "out": "$resp_body"})
+    assert line == {"in": None, "out": None}
+
+
+def test_only_the_first_bytes_of_bodies_are_kept():
+    size = 3_000_000
+    large = b"x" * size
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + large
+    with Origin(serve(answer)) as origin:
+        line, response = logged(origin, large.decode(), max_req_body_bytes=10,
+                                max_resp_body_bytes=2_000_000, **BODIES)
+        assert response.body == large and origin.requests[0].body == large
+        assert line["request"]["body"] == "x" * 10
+        assert line["response"]["body"] == "x" * 2_000_000
+
+
+def test_conditions_for_bodies(origin):
+    fields = {**BODIES, "include_req_body_expr": [["arg_b", "==", "1"]],
+              "include_resp_body_expr": [["status", "==", 404]]}
+    with Gateway(config(origin, {"file-logger": {"path": LOG, **fields}})) as gateway:
+        with RawClient(gateway.port) as client:
+            for path in ("/?b=1", "/?b=2"):
+                assert client.request("POST", path, body="hello").status == 200
+        lines = wait_for(lambda: len(found := lines_of(gateway.path("requests.log"))) == 2 and found,
+                         "two lines")
+    assert [line["request"].get("body") for line in lines] == ["hello", None]
+    assert [line["response"].get("body") for line in lines] == [None, None]
+
+
+def test_nothing_waits_for_a_logger(origin):
+    """Bodies in both directions, a piece at a time: each arrives before the next one is sent."""
+    def script(connection):
+        connection.read_head()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            assert connection._line() == b"4"
+            connection.send(b"4\r\n" + connection._take(6))
+        connection.send(b"0\r\n\r\n")
+        connection.wait_for_close()
+    with Origin(script) as server, \
+            Gateway(config(server, {"file-logger": {"path": LOG, **BODIES}})) as gateway:
+        with RawClient(gateway.port) as client:
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.send("4\r\nabc0\r\n")
+            assert client.read_head().status == 200
+            for number in range(3):
+                assert client.read_until(b"\r\n") == b"4"
+                assert client.read_exactly(6) == b"abc%d\r\n" % number
+                if number < 2:
+                    client.send("4\r\nabc%d\r\n" % (number + 1))
+            client.send("0\r\n\r\n")
+        line = line_of(gateway)
+    assert line["request"]["body"] == line["response"]["body"] == "abc0abc1abc2"
+
+
+def test_bodies_of_requests_that_plugins_answer_or_change(origin):
+    def both(**plugins):
+        return config(origin, {"file-logger": {"path": LOG, **BODIES}, **plugins})
+    with Gateway(both(**{"mocking": {"response_example": "mocked", "content_type": "text/plain"}})) \
+            as gateway, RawClient(gateway.port) as client:
+        assert client.request("POST", "/", body="hello").body == b"mocked"
+        line = line_of(gateway)
+        assert line["response"]["body"] == "mocked"
+        assert line["response"]["headers"]["content-type"] == "text/plain"
+    rewrite = {"response-rewrite": {"body": "other", "headers": {"set": {"X-A": "b"}}},
+               "gzip": {"types": "*", "min_length": 1}}
+    with Gateway(both(**rewrite)) as gateway, RawClient(gateway.port) as client:
+        client.request("POST", "/", body="hello", headers=[("Accept-Encoding", "gzip")])
+        line = line_of(gateway)
+        assert (line["request"]["body"], line["response"]["body"]) == ("hello", "other")
+        assert line["response"]["headers"]["x-a"] == "b"
+    held = {"fault-injection": {"delay": {"duration": 0.2}}}
+    with Gateway(both(**held)) as gateway, RawClient(gateway.port) as client:
+        assert client.request("POST", "/", body="hello").status == 200
+        assert line_of(gateway)["request"]["body"] == "hello"
+
+
+def test_a_logger_of_a_consumer_has_bodies_too(origin):
+    logger = {"file-logger": {"path": LOG, **BODIES}}
+    consumers = [{"username": "rose", "plugins": {"key-auth": {"key": "k"}, **logger}}]
+    with Gateway(config(origin, {"key-auth": {}}, consumers=consumers)) as gateway, \
+            RawClient(gateway.port) as client:
+        client.request("POST", "/", body="hello", headers=[("apikey", "k")])
+        assert line_of(gateway)["request"]["body"] == "hello"
+
+
+def test_extra_members(origin):
+    extra = {"tenant": "$http_x_tenant", "fixed": "v", "server": "mine", "route_id": "other"}
+    line, _ = logged(origin, None, "GET", log_format_extra=extra)
+    assert (line["tenant"], line["fixed"], line["server"]) == (None, "v", "mine")
+    assert line["route_id"] == "other" and line["request"]["method"] == "GET"
+    metadata = [{"id": "file-logger", "log_format_extra": {"everywhere": "1"}}]
+    for own, expected in (({}, "1"), ({"log_format_extra": {"a": "b"}}, None)):
+        with Gateway(config(origin, {"file-logger": {"path": LOG, **own}},
+                            plugin_metadata=metadata)) as gateway:
+            get(gateway)
+            assert line_of(gateway).get("everywhere") == expected
+
+
+def test_fields_of_responses(origin):
+    answer = (b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nX-A: 1\r\nX-B: c\r\nx-a: 2\r\n"
+              b"Content-Length: 0\r\n\r\n")
+    with Origin(serve(answer)) as server:
+        line, _ = logged(server, None, "GET")
+        assert line["response"]["headers"] == {"set-cookie": "***", "x-a": ["1", "2"], "x-b": "c",
+                                               "content-length": "0"}
+    nobody = {"routes": [{"id": "r", "uri": "/*", "upstream": upstream(1),
+                          "plugins": {"file-logger": {"path": LOG}}}]}
+    with Gateway(nobody) as gateway:
+        assert get(gateway) == 502
+        line = line_of(gateway)
+        assert line["response"]["headers"]["content-type"] == "application/json"
+
+
+def test_bodies_that_leave_before_a_batch_is_full(origin):
+    """A batch goes by its bytes too: what waits is bounded, and nothing of this is lost."""
+    collector = Collector()
+    body = "x" * 1_000_000
+    with Origin(collector) as service, \
+            Gateway(config(origin, http_logger(service, log_format={"n": "$arg_n", "b": "$request_body"},
+                                               include_req_body=True, inactive_timeout=3600,
+                                               max_req_body_bytes=1_000_000))) as gateway:
+        with RawClient(gateway.port) as client:
+            for number in range(40):
+                assert client.request("POST", f"/?n={number}", body=body).status == 200
+        wait_for(lambda: len(collector.batches) >= 5, "batches")
+        gateway.stop()
+        assert collector.numbers() == [str(number) for number in range(40)]
+        assert "log lines are lost" not in gateway.log
 
 
 class Collector:
