@@ -86,6 +86,10 @@ void OwnRequest::Begin(std::shared_ptr<const ActiveSnapshot> active) {
   if (exchange_ != nullptr) exchange_->OnRequestEnd(kNoTrailers);
 }
 
+void OwnRequest::Abandon(ErrorCode reason) {
+  if (exchange_ != nullptr) exchange_->OnClientGone(reason);
+}
+
 void OwnRequest::SendResponseHead(const ResponseHead& head, std::string_view /*via*/) {
   status_ = head.status;
   CopyFields(head.fields, arena_, fields_);
@@ -99,9 +103,7 @@ void OwnRequest::SendResponseData(std::string_view bytes) {
   }
   too_large_ = true;
   // Not from inside the exchange's own callback.
-  Later(context_, number_, [](OwnRequest& own) {
-    if (own.exchange_ != nullptr) own.exchange_->OnClientGone(ErrorCode::kBodyTooLarge);
-  });
+  Later(context_, number_, [](OwnRequest& own) { own.Abandon(ErrorCode::kBodyTooLarge); });
 }
 
 void OwnRequest::OnExchangeDone() {

@@ -21,6 +21,9 @@ class OwnRequest final : public ExchangeClient {
                     SubRequest request, SubResponseCallback done);
   ~OwnRequest();
 
+  // Nobody wants its answer any more, which ends it soon.
+  void Abandon(ErrorCode reason);
+
   // ExchangeClient
   void SendContinue() override {}
   void SendInformational(const ResponseHead&) override {}

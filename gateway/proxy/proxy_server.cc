@@ -12,6 +12,7 @@
 #include "gateway/net/watchers.h"
 #include "gateway/proxy/client_connection.h"
 #include "gateway/proxy/exchange.h"
+#include "gateway/proxy/own_request.h"
 #include "gateway/proxy/proxy_context.h"
 #include "gateway/proxy/upstream_state.h"
 
@@ -270,6 +271,10 @@ void ProxyServer::Drain(std::function<void()> done) {
 }
 
 void ProxyServer::Core::CloseUpstreams() {
+  // Those that nobody waits for, copies of a mirror, hold their connections.
+  for (const auto& [number, request] : context.own_requests) {
+    request->Abandon(ErrorCode::kDraining);
+  }
   for (UpstreamSocket* connection = context.upstream_connections.front(); connection != nullptr;
        connection = context.upstream_connections.Next(*connection)) {
     connection->Abort();
