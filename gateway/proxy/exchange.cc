@@ -316,7 +316,9 @@ void Exchange::OnClientGone(ErrorCode reason) {
   if (state_ == State::kIdle || state_ == State::kDone) return;
   if (status_ == 0) status_ = StatusOf(reason);
   call_.End();
-  Finish(reason);
+  // How a client leaves when all was said is its own matter: some reset an HTTP/2 stream.
+  const bool was_ending = state_ == State::kTunnel && tunnel_.is_ending();
+  Finish(was_ending && reason == ErrorCode::kClientClosed ? ErrorCode::kNone : reason);
 }
 
 void Exchange::OnInformational(ResponseHead& head) {

@@ -44,6 +44,7 @@ class Tunnel final : public Deadline::Observer {
   void Close();
   bool is_asked() const { return state_ == State::kAsked; }
   bool is_open() const { return state_ == State::kOpen; }
+  bool is_ending() const { return ended_ != 0; }  // a side sends no more
 
   // Whatever goes through says that it is not idle, and whoever does not take what is sent to it
   // stops the clock: its own time limit counts then. These do nothing unless it is open.

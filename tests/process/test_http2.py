@@ -288,6 +288,22 @@ def test_the_upstream_ends_a_websocket_first(origin, tunnels):
     assert response.reset is None
 
 
+# As Node 18 leaves once it has read all.
+def test_a_reset_behind_the_upstreams_end_is_an_end(origin, tunnels):
+    gateway, client = tunnels
+
+    def script(connection):
+        connection.send(switch(connection.read_head()) + b"bye")
+        connection.finish_sending()
+        connection.wait_for_close()
+    origin.script = script
+    stream = client.start(websocket(), end=False)
+    assert client.finish(stream).body == b"bye"
+    client.reset(stream)
+    (record,) = gateway.wait_for_access(1)
+    assert (record["status"], record["reason"]) == (101, "ok")
+
+
 def test_a_reset_ends_a_websocket(origin, tunnels):
     _, client = tunnels
     gone = threading.Event()
