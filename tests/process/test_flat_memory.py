@@ -78,11 +78,13 @@ def gateway():
 
 
 def memory(gateway):
-    """Bytes of all workers; what they share counts once."""
+    """Bytes of all workers; what they share counts once, and pages of files, which the kernel drops
+    and reads again as it likes, do not."""
     total = 0
     for pid in gateway.worker_pids():
         with open(f"/proc/{pid}/smaps_rollup") as file:
-            total += int(re.search(r"^Pss:\s+(\d+) kB$", file.read(), re.M).group(1)) * 1024
+            sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB$", file.read(), re.M))
+        total += sum(int(sizes[kind]) for kind in ("Pss_Anon", "Pss_Shmem", "SwapPss")) * 1024
     return total
 
 
