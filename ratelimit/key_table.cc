@@ -185,6 +185,7 @@ uint64_t KeyTable::CountInUse(const Bucket& bucket, uint32_t seconds) {
 
 std::optional<KeyTable::Use> KeyTable::ReadUse(size_t size, const ReadMemory& read, TimePoint now) {
   constexpr size_t kPiece = 2048;
+  constexpr size_t kMostPieces = 256;
   const auto as_bytes = [](auto* items, size_t count) {
     return std::span(reinterpret_cast<std::byte*>(items), count * sizeof(*items));
   };
@@ -193,11 +194,19 @@ std::optional<KeyTable::Use> KeyTable::ReadUse(size_t size, const ReadMemory& re
   Use use{.evicted = counts.evicted.load(), .refused = counts.refused.load()};
   const size_t all = (size - sizeof(Counts)) / sizeof(Bucket);
   const auto buckets = std::make_unique<Bucket[]>(std::min(kPiece, all));
-  for (size_t next = 0; next < all; next += kPiece) {
+  // Keys stand anywhere, so that pieces which are spread evenly stand for the others.
+  const size_t step = kPiece * std::max<size_t>(1, (all / kPiece + kMostPieces - 1) / kMostPieces);
+  size_t seen = 0;
+  for (size_t next = 0; next < all; next += step) {
     const size_t count = std::min(kPiece, all - next);
     const size_t offset = sizeof(Counts) + next * sizeof(Bucket);
     if (!read(as_bytes(buckets.get(), count), offset)) return std::nullopt;
     for (size_t i = 0; i < count; ++i) use.keys += CountInUse(buckets[i], Seconds(now));
+    seen += count;
+  }
+  if (seen < all) {
+    use.keys = static_cast<uint64_t>(static_cast<double>(use.keys) * static_cast<double>(all) /
+                                     static_cast<double>(seen));
   }
   return use;
 }

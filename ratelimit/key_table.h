@@ -64,10 +64,10 @@ class KeyTable {
   std::optional<uint64_t> Find(const KeyHash& key, bool counts_under_way = false) const;
 
   // What stands in the table, for who looks at it from outside: read with `read`, which copies the
-  // memory from an offset on, so that parts which were never written need not be mapped. All of a
-  // table that is `size` bytes long is read: not for each request.
+  // memory from an offset on, so that parts which were never written need not be mapped. Of a table
+  // that is `size` bytes long, 64 MiB are read at most: not for each request.
   struct Use {
-    uint64_t keys = 0;  // in use
+    uint64_t keys = 0;  // in use; of a larger table an estimate
     uint64_t evicted = 0;
     uint64_t refused = 0;
   };

@@ -93,6 +93,31 @@ TEST(KeyTableTest, AMillionKeysStandInTheirMemory) {
   EXPECT_EQ(table->evicted(), 0U);
 }
 
+// As if each part of a table of 128 GiB were what a small one is.
+TEST(KeyTableTest, OfALargeTableAPartIsReadAndStandsForAll) {
+  Table table(4000);
+  const FixedWindow limit(1, 1h);
+  for (uint64_t i = 0; i < 4000; ++i) ASSERT_EQ(Allowed(table.table, KeyOf(i), limit, 1), 1);
+  const std::span<const std::byte> small = table.memory.bytes();
+  const size_t head = KeyTable::kAlignment;  // the counts
+  const size_t buckets = small.size() - head;
+  uint64_t bytes_read = 0;
+  const auto read = [&](std::span<std::byte> into, size_t offset) {
+    bytes_read += into.size();
+    for (size_t i = 0; i < into.size(); i += head) {
+      const size_t at = offset + i;
+      std::memcpy(&into[i], &small[at < head ? at : head + (at - head) % buckets], head);
+    }
+    return true;
+  };
+  constexpr size_t kLarge = size_t{128} << 30;
+  const auto use = KeyTable::ReadUse(kLarge, read, kStart);
+  ASSERT_TRUE(use.has_value());
+  EXPECT_LE(bytes_read, (size_t{64} << 20) + head);
+  const double expected = 4000.0 * static_cast<double>(kLarge) / static_cast<double>(buckets);
+  EXPECT_NEAR(static_cast<double>(use->keys) / expected, 1, 0.02);
+}
+
 TEST(KeyTableTest, WhenFullTheKeyThatExpiresFirstGoesAndIsCounted) {
   Table table(1);  // two buckets: each key may stand anywhere
   const FixedWindow minute(1, 1min);
