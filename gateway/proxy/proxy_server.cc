@@ -272,8 +272,12 @@ void ProxyServer::Drain(std::function<void()> done) {
 
 void ProxyServer::Core::CloseUpstreams() {
   // Those that nobody waits for, copies of a mirror, hold their connections.
-  for (const auto& [number, request] : context.own_requests) {
-    request->Abandon(ErrorCode::kDraining);
+  // Ending one may begin another.
+  std::vector<uint64_t> unwanted;
+  for (const auto& [number, request] : context.own_requests) unwanted.push_back(number);
+  for (const uint64_t number : unwanted) {
+    const auto found = context.own_requests.find(number);
+    if (found != context.own_requests.end()) found->second->Abandon(ErrorCode::kDraining);
   }
   for (UpstreamSocket* connection = context.upstream_connections.front(); connection != nullptr;
        connection = context.upstream_connections.Next(*connection)) {
