@@ -121,7 +121,8 @@ Verdict Redirect::ToHttps(RequestContext& request) const {
 
 Verdict Redirect::To(std::string uri, RequestContext& request) const {
   // A path of the client's ("//evil.test/") must not become a host.
-  while (!names_host_ && uri.starts_with("//")) uri.erase(0, 1);
+  const size_t slashes = std::min(uri.find_first_not_of('/'), uri.size());
+  if (!names_host_ && slashes > 1) uri.erase(0, slashes - 1);
   const size_t mark = std::min(uri.find('?'), uri.size());
   const bool has_query = mark < uri.size();
   if (encodes_) uri = EncodePath(uri.substr(0, mark)) + uri.substr(mark);
