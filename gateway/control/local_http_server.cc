@@ -48,7 +48,8 @@ class LocalHttpServer::Connection final : public StreamObserver, public Deadline
   }
 
   void Close() { stream_.Close(); }
-  bool is_idle() const { return !serving_ && decoder_.between_messages(); }
+  // And not closed yet.
+  bool is_idle() const { return stream_.is_open() && !serving_ && decoder_.between_messages(); }
 
   void Send(Reply reply);
 
