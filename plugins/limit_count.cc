@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "gateway/base/text.h"
 #include "gateway/plugin/registration.h"
 #include "gateway/plugin/shared_limits.h"
 #include "plugins/support/header_fields.h"
@@ -187,10 +188,10 @@ Verdict LimitCount::Apply(RequestContext& request, const Rule& rule) const {
           : limits.table().Decide(hash, SlidingWindow(*count, window), 1, LimitTime(request));
   if (!decision) return config_.FailFull(request);
   if (config_.show_limit_quota_header) {
-    request.SetResponseHeader(rule.headers.limit_header, std::to_string(*count));
-    request.SetResponseHeader(rule.headers.remaining_header, std::to_string(decision->remaining));
+    request.SetResponseHeader(rule.headers.limit_header, Decimal(*count).text());
+    request.SetResponseHeader(rule.headers.remaining_header, Decimal(decision->remaining).text());
     request.SetResponseHeader(rule.headers.reset_header,
-                              std::to_string(ratelimit::WholeSeconds(decision->reset)));
+                              Decimal(ratelimit::WholeSeconds(decision->reset)).text());
   }
   return decision->allowed ? Verdict::kContinue : config_.Reject(request);
 }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "gateway/base/text.h"
 #include "gateway/plugin/registration.h"
 #include "gateway/plugin/shared_limits.h"
 
@@ -60,16 +61,16 @@ Verdict TokenBucket::OnAccess(RequestContext& request) const {
                                               LimitTime(request));
   if (!decision) return config_.FailFull(request);
   if (config_.show_limit_quota_header) {
-    request.SetResponseHeader("X-RateLimit-Limit", std::to_string(config_.capacity));
-    request.SetResponseHeader("X-RateLimit-Remaining", std::to_string(decision->remaining));
+    request.SetResponseHeader("X-RateLimit-Limit", Decimal(config_.capacity).text());
+    request.SetResponseHeader("X-RateLimit-Remaining", Decimal(decision->remaining).text());
     request.SetResponseHeader("X-RateLimit-Reset",
-                              std::to_string(ratelimit::WholeSeconds(decision->reset)));
+                              Decimal(ratelimit::WholeSeconds(decision->reset)).text());
   }
   if (decision->allowed) return Verdict::kContinue;
   // Zero: it will never be allowed, so there is nothing to wait for.
   if (decision->retry_after.count() > 0) {
     request.SetResponseHeader("Retry-After",
-                              std::to_string(ratelimit::WholeSeconds(decision->retry_after)));
+                              Decimal(ratelimit::WholeSeconds(decision->retry_after)).text());
   }
   return config_.Reject(request);
 }

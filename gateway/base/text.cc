@@ -17,8 +17,7 @@ constexpr auto kPlain = [] {
 
 }  // namespace
 
-bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
+bool EqualsIgnoreCaseOfOneSize(std::string_view a, std::string_view b) {
   for (size_t i = 0; i < a.size(); ++i) {
     if (a[i] != b[i] && AsciiLower(a[i]) != AsciiLower(b[i])) return false;
   }
@@ -29,13 +28,6 @@ std::string ToLower(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(), AsciiLower);
   return out;
-}
-
-std::string_view TrimOws(std::string_view text) {
-  const auto is_ows = [](char c) { return c == ' ' || c == '\t'; };
-  while (!text.empty() && is_ows(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_ows(text.back())) text.remove_suffix(1);
-  return text;
 }
 
 std::optional<uint64_t> ParseDecimal(std::string_view text) {
@@ -66,10 +58,11 @@ bool ListContains(std::string_view list, std::string_view token) {
   return false;
 }
 
-void AppendDecimal(std::string& out, uint64_t value) {
-  char digits[20];
-  const auto [end, error] = std::to_chars(digits, digits + sizeof(digits), value);
-  out.append(digits, end);
+void AppendDecimal(std::string& out, uint64_t value) { out += Decimal(value).text(); }
+
+Decimal::Decimal(uint64_t value) {
+  const auto [end, error] = std::to_chars(digits_, digits_ + sizeof(digits_), value);
+  size_ = static_cast<uint8_t>(end - digits_);
 }
 
 size_t Utf8Length(std::string_view text) {

@@ -21,11 +21,19 @@ constexpr int HexValue(char c) {
   return -1;
 }
 
-bool EqualsIgnoreCase(std::string_view a, std::string_view b);
+bool EqualsIgnoreCaseOfOneSize(std::string_view a, std::string_view b);
+inline bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && EqualsIgnoreCaseOfOneSize(a, b);
+}
 std::string ToLower(std::string_view text);
 
 // Without the optional white space (SP, HTAB) of RFC 9110 5.6.3 at both ends.
-std::string_view TrimOws(std::string_view text);
+inline std::string_view TrimOws(std::string_view text) {
+  const auto is_ows = [](char c) { return c == ' ' || c == '\t'; };
+  while (!text.empty() && is_ows(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_ows(text.back())) text.remove_suffix(1);
+  return text;
+}
 
 // All of `text` as a decimal number: digits only, no sign, no space, no overflow.
 std::optional<uint64_t> ParseDecimal(std::string_view text);
@@ -38,6 +46,17 @@ bool ListContains(std::string_view list, std::string_view token);
 
 // Appends a number in decimal without going through iostreams or printf.
 void AppendDecimal(std::string& out, uint64_t value);
+
+// A number's decimal digits, without memory of the heap.
+class Decimal {
+ public:
+  explicit Decimal(uint64_t value);
+  std::string_view text() const { return {digits_, size_}; }
+
+ private:
+  char digits_[20];
+  uint8_t size_;
+};
 
 // The length of the valid UTF-8 sequence (RFC 3629) at the start of `text`, or 0.
 size_t Utf8Length(std::string_view text);

@@ -151,7 +151,7 @@ const HeaderField* HeaderList::Find(std::string_view name) const {
   const HeaderId id = FindHeaderId(name);
   if (id != HeaderId::kOther) return Find(id);
   const auto found = std::find_if(fields_.begin(), fields_.end(), [name](const HeaderField& field) {
-    return field.id == HeaderId::kOther && EqualsIgnoreCase(field.name, name);
+    return IsNamed(field, name, HeaderId::kOther);
   });
   return found == fields_.end() ? nullptr : &*found;
 }
@@ -173,9 +173,8 @@ void HeaderList::Remove(std::string_view name) { RemoveAfter(0, name, FindHeader
 
 void HeaderList::RemoveAfter(size_t index, std::string_view name, HeaderId id) {
   const auto from = fields_.begin() + static_cast<ptrdiff_t>(index);
-  const auto end = std::remove_if(from, fields_.end(), [&](const HeaderField& field) {
-    return field.id == id && (id != HeaderId::kOther || EqualsIgnoreCase(field.name, name));
-  });
+  const auto end = std::remove_if(
+      from, fields_.end(), [&](const HeaderField& field) { return IsNamed(field, name, id); });
   if (end == fields_.end()) return;
   fields_.erase(end, fields_.end());
   FindFirst();

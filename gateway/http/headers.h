@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/base/text.h"
+
 namespace sluice {
 
 enum class HeaderId : uint8_t {
@@ -60,6 +62,11 @@ struct HeaderField {
   HeaderId id = HeaderId::kOther;
   bool by_plugin = false;  // stays as it is where we would set a field of that name
 };
+
+// Has the field that name, in any case? `id` is FindHeaderId(name).
+inline bool IsNamed(const HeaderField& field, std::string_view name, HeaderId id) {
+  return field.id == id && (id != HeaderId::kOther || EqualsIgnoreCase(field.name, name));
+}
 
 class HeaderList {
  public:

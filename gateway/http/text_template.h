@@ -27,6 +27,11 @@ class TextTemplate {
 
   bool is_constant() const { return pieces_.empty(); }
   const std::string& text() const { return tail_; }  // of a constant one
+  // Null: it is made of more or of less than one variable.
+  const Variable* only_variable() const {
+    const bool one = pieces_.size() == 1 && pieces_[0].literal.empty() && tail_.empty();
+    return one ? &pieces_[0].variable : nullptr;
+  }
   bool needs_body() const;
 
  private:

@@ -92,8 +92,7 @@ ChainRun::Result ChainRun::Run() {
   while (true) {
     if (stage_ == Stage::kRequest && index_ >= chain_.merge_point &&
         request_.consumer_ != nullptr) {
-      chain_ = JoinConsumer(chain_, request_.consumer_->plugins, *request_.arena_);
-      index_ = 0;
+      Join(request_.consumer_->plugins);
     }
     if (index_ == steps().size()) return Result::kDone;
     const ChainStep& step = steps()[index_++];
@@ -103,6 +102,15 @@ ChainRun::Result ChainRun::Run() {
     Result result = Result::kDone;
     if (Settle(verdict, result)) return result;
   }
+}
+
+void ChainRun::Join(std::span<const ChainPlugin> plugins) {
+  if (plugins.empty()) {
+    chain_.merge_point = SIZE_MAX;
+    return;
+  }
+  chain_ = JoinConsumer(chain_, plugins, *request_.arena_);
+  index_ = 0;
 }
 
 bool ChainRun::Filter(const PluginInstance& instance) {

@@ -89,6 +89,7 @@ class ChainRun final : public Suspendable {
   HeaderList& kept_fields() { return request_.response_fields_; }
   bool is_suspended() const { return suspended_ != nullptr; }
   uint64_t request_body_limit() const { return chain_.request_body_limit; }
+  bool filters_response() const { return !chain_.header_filter.empty(); }
   bool filters_body() const { return !watching_.empty(); }
   bool logs() const { return !chain_.log.empty(); }
 
@@ -114,6 +115,7 @@ class ChainRun final : public Suspendable {
   enum class Stage : uint8_t { kRequest, kHeaderFilter };
 
   Result Run();
+  void Join(std::span<const ChainPlugin> plugins);
   Verdict Call(const ChainStep& step);
   Verdict CallHook(const ChainStep& step);
   bool IsFilteredOut(const PluginInstance& instance) {

@@ -1,6 +1,7 @@
 #include "gateway/plugin/request_context.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "gateway/base/json_writer.h"
@@ -15,6 +16,16 @@ namespace {
 constexpr std::string_view kHidden = "***";  // in logs
 
 bool IsControl(char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; }
+
+// Among eight bytes; a tab may be taken for one.
+bool MayHaveControl(const char* bytes) {
+  constexpr uint64_t kEach = 0x0101010101010101;
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  const uint64_t deleted = word ^ (0x7f * kEach);
+  const uint64_t below = ((word - 0x20 * kEach) & ~word) | ((deleted - kEach) & ~deleted);
+  return (below & (0x80 * kEach)) != 0;
+}
 
 HeaderField MakeField(std::string_view name, std::string_view value, Arena& arena) {
   const std::string_view copy = CopyFieldValue(name, arena);
@@ -45,9 +56,16 @@ bool HasDotSegment(std::string_view path) {
 
 }  // namespace
 
+// By words, as values are short and nearly all are as they have to be.
 std::string_view CopyFieldValue(std::string_view value, Arena& arena) {
-  char* const copy = arena.Allocate(value.size() + 1);
-  std::replace_copy_if(value.begin(), value.end(), copy, IsControl, ' ');
+  const size_t words = value.size() / sizeof(uint64_t) + 1;
+  char* const copy = arena.Allocate(words * sizeof(uint64_t));
+  char* const last = copy + (words - 1) * sizeof(uint64_t);
+  std::memset(last, ' ', sizeof(uint64_t));
+  std::memcpy(copy, value.data(), value.size());
+  bool any = false;
+  for (const char* at = copy; at <= last; at += sizeof(uint64_t)) any |= MayHaveControl(at);
+  if (any) std::replace_if(copy, copy + value.size(), IsControl, ' ');
   const std::string_view trimmed = TrimOws({copy, value.size()});
   return trimmed.empty() ? std::string_view(copy, 0) : trimmed;
 }
@@ -70,6 +88,7 @@ std::string_view RequestContext::Expand(const TextTemplate& text) {
 }
 
 std::string_view RequestContext::ExpandKnown(const TextTemplate& text) {
+  if (const Variable* const variable = text.only_variable()) return Value(*variable);
   expanded_.clear();
   if (text.AppendTo(expanded_, *view_, scratch_) == 0) return {};
   const std::string_view copy = arena_->Copy(expanded_);

@@ -395,13 +395,13 @@ void Exchange::OnResponseHead(ResponseHead& head) {
   if (tunnel_.is_asked()) client_->CloseAfterResponse();
   status_ = upstream_status_ = head.status;
   head_received_ = ReadTicks();
-  if (has_plugins_) return FilterHead(head, true);
+  if (has_plugins_ && FilterHead(head, true)) return;
   client_->SendResponseHead(head, context_.gateway().via);
 }
 
 void Exchange::OnResponseData(std::string_view bytes) {
   tunnel_.OnUpstreamBytes(bytes);
-  if (has_plugins_ && state_ == State::kRelaying) return OnFilteredData(bytes);
+  if (filters_response_ && state_ == State::kRelaying) return OnFilteredData(bytes);
   body_bytes_out_ += bytes.size();
   client_->SendResponseData(bytes);
 }
@@ -413,12 +413,13 @@ void Exchange::OnResponseRelayed(uint64_t count) {
 
 Stream* Exchange::relay_sink() const {
   if (state_ != State::kRelaying || suspended_) return nullptr;
-  if (has_plugins_ && (plugins_->run.filters_body() || !plugins_->body_allowed)) return nullptr;
+  if (filters_response_ && (plugins_->run.filters_body() || !plugins_->body_allowed))
+    return nullptr;
   return client_->relay_sink();
 }
 
 void Exchange::OnResponseEnd(const HeaderList& trailers) {
-  if (has_plugins_) return OnFilteredEnd(trailers);
+  if (filters_response_) return OnFilteredEnd(trailers);
   client_->FinishResponse(trailers);
   Finish(ErrorCode::kNone);
 }
@@ -464,7 +465,7 @@ void Exchange::Reset() {
   route_ = nullptr;
   upstream_ = nullptr;
   state_ = State::kIdle;
-  is_own_ = suspended_ = request_ended_ = client_is_blocked_ = false;
+  is_own_ = suspended_ = filters_response_ = request_ended_ = client_is_blocked_ = false;
   reason_ = end_reason_ = ErrorCode::kNone;
   status_ = upstream_status_ = 0;
   body_bytes_in_ = body_bytes_out_ = 0;

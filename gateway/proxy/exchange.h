@@ -125,7 +125,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void OnPluginsDone(ChainRun::Result result);
   void Call();
   void CallUpstream(size_t index, const conf::UpstreamTimeouts& timeouts, Duration total);
-  void FilterHead(const ResponseHead& head, bool from_upstream);
+  bool FilterHead(ResponseHead& head, bool from_upstream, std::string_view body = {});
   void OnHeadFiltered(ChainRun::Result result, bool was_held);
   void OnFilteredData(std::string_view bytes);
   void OnFilteredEnd(const HeaderList& trailers);
@@ -155,6 +155,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   bool deadline_is_ours_ = false;  // by timeout.total, not the client's
   bool has_plugins_ = false;       // a chain applies
   bool is_own_ = false;            // the gateway asks
+  bool filters_response_ = false;  // the response goes through their filters
   bool suspended_ = false;         // by a plugin
   bool request_ended_ = false;
   bool client_is_blocked_ = false;

@@ -210,12 +210,11 @@ void Exchange::Respond(ResponseHead& head, std::string_view body, ErrorCode reas
   end_reason_ = reason;
   status_ = head.status;
   if (head.status == 204 || head.status == 304) head.body = {};
-  if (has_plugins_ && !plugins_->response_begun) {
-    plugins_->held.Append(body);
-    plugins_->held_end = true;
-    return FilterHead(head, false);
+  if (has_plugins_) {
+    if (FilterHead(head, false, body)) return;
+    body =
+        context_.loop.scratch().Copy(body);  // a plugin's lies in the arena, which ends with this
   }
-  if (has_plugins_) plugins_->KeepFields(head, arena_);
   client_->SendResponseHead(head, {});
   if (view_.head->method != Method::kHead && head.body.has_body()) {
     body_bytes_out_ += body.size();
@@ -225,13 +224,27 @@ void Exchange::Respond(ResponseHead& head, std::string_view body, ErrorCode reas
   Finish(reason);
 }
 
-void Exchange::FilterHead(const ResponseHead& head, bool from_upstream) {
+// True: the response goes through header_filter, which sends what comes of it. `body` is all of a
+// response of ours.
+bool Exchange::FilterHead(ResponseHead& head, bool from_upstream, std::string_view body) {
   view_.response_status = head.status;
+  if (plugins_->response_begun) {
+    plugins_->KeepFields(head, arena_);
+    return false;
+  }
+  if (!plugins_->run.filters_response()) {
+    plugins_->run.ApplyTo(head);
+    return false;
+  }
+  filters_response_ = true;
+  plugins_->held.Append(body);
+  plugins_->held_end = !from_upstream;
   const ChainRun::Result result = plugins_->FilterHead(head, from_upstream, arena_);
-  if (result != ChainRun::Result::kSuspended) return OnHeadFiltered(result, false);
+  if (result != ChainRun::Result::kSuspended) return OnHeadFiltered(result, false), true;
   suspended_ = true;
   call_.PauseResponse();
   client_->PauseRequestBody();
+  return true;
 }
 
 // The head may go, with what has come behind it.

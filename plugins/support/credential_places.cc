@@ -43,7 +43,7 @@ bool CredentialPlaces::IsOurs(std::string_view& value) const {
 void CredentialPlaces::FindInHeader(RequestContext& request, Found& found) const {
   bool any = false;
   for (const HeaderField& field : request.head().fields) {
-    if (!EqualsIgnoreCase(field.name, names_.header)) continue;
+    if (!IsNamed(field, names_.header, header_id_)) continue;
     std::string_view value = field.value;
     if (IsOurs(value)) Add(value, found);
     any = true;
@@ -91,7 +91,7 @@ Status CredentialPlaces::Hide(RequestContext& request) const {
 void CredentialPlaces::HideInHeader(RequestContext& request) const {
   for (const HeaderField& field : request.head().fields) {
     std::string_view value = field.value;
-    if (EqualsIgnoreCase(field.name, names_.header) && IsOurs(value)) {
+    if (IsNamed(field, names_.header, header_id_) && IsOurs(value)) {
       return request.RemoveHeader(names_.header);
     }
   }

@@ -29,7 +29,8 @@ class CredentialPlaces {
     std::string_view value;  // kOne; lives as long as the request
   };
 
-  CredentialPlaces(Names names, Form form) : names_(std::move(names)), form_(form) {}
+  CredentialPlaces(Names names, Form form)
+      : names_(std::move(names)), header_id_(FindHeaderId(names_.header)), form_(form) {}
 
   // Values do not show in logs from then on.
   Found Find(RequestContext& request) const;
@@ -47,6 +48,7 @@ class CredentialPlaces {
   void HideInCookies(RequestContext& request) const;
 
   const Names names_;
+  const HeaderId header_id_;
   const Form form_;
 };
 

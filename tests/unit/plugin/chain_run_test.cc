@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "gateway/base/text.h"
 #include "gateway/plugin/consumer.h"
 #include "gateway/plugin/shared_limits.h"
 
@@ -288,6 +289,23 @@ TEST_F(ChainRunTest, AConsumersPluginsJoinBehindRewrite) {
 TEST(CopyFieldValueTest, ControlCharactersBecomeSpaces) {
   Arena arena;
   EXPECT_EQ(CopyFieldValue("a\r\nX: b\x7f\tc", arena), "a  X: b \tc");
+}
+
+TEST(CopyFieldValueTest, EachByteAtEachPlace) {
+  Arena arena;
+  for (size_t size = 2; size <= 20; ++size) {
+    for (size_t place = 0; place < size; ++place) {
+      for (int byte = 0; byte < 256; ++byte) {
+        std::string value(size, 'a');
+        value[place] = static_cast<char>(byte);
+        const bool control = (byte < 0x20 && byte != '\t') || byte == 0x7f;
+        std::string wanted = value;
+        if (control) wanted[place] = ' ';
+        ASSERT_EQ(CopyFieldValue(value, arena), TrimOws(wanted)) << size << " " << byte;
+      }
+    }
+    arena.Reset();
+  }
 }
 
 }  // namespace
