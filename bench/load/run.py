@@ -111,16 +111,18 @@ def quantile(values, q):
 
 
 def interleave(servers, work, rounds, seconds):
-    """A B C A B C …: one more round than asked for, the first is dropped. A round with steal is
-    measured again, at most as often as there are rounds."""
+    """A B C A B C …, warmed up before. A round with steal is measured again, at most as often as
+    there are rounds."""
     samples, repeats = [], rounds
-    while len(samples) < rounds + 1:
+    for server in servers.values():
+        under_load(server, work.load, 1)
+    while len(samples) < rounds:
         taken = {name: under_load(server, work.load, seconds) for name, server in servers.items()}
         if max(sample.steal for sample in taken.values()) > MAX_STEAL and repeats > 0:
             repeats -= 1
             continue
         samples.append(taken)
-    return samples[1:]
+    return samples
 
 
 def summarise(work, samples):
@@ -155,15 +157,20 @@ def measure_work(work, root, origin, options):
     names = [name for name in work.servers if options.sluice or not name.startswith("sluice")]
     if len(names) < 2:
         return None
-    servers = {}
-    try:
-        for name in names:
-            settings = {"tls": Tls.make(root, work.tls)} if work.tls else {}
-            servers[name] = start_server(name, root, origin, options.sluice, **settings)
-        return summarise(work, interleave(servers, work, options.rounds, options.seconds))
-    finally:
-        for server in servers.values():
-            server.stop()
+    # Where the memory of a process lies changes what it costs by up to a tenth.
+    samples = []
+    for start in range(options.starts):
+        rounds = options.rounds * (start + 1) // options.starts - len(samples)
+        servers = {}
+        try:
+            for name in names:
+                settings = {"tls": Tls.make(root, work.tls)} if work.tls else {}
+                servers[name] = start_server(name, root, origin, options.sluice, **settings)
+            samples += interleave(servers, work, rounds, options.seconds)
+        finally:
+            for server in servers.values():
+                server.stop()
+    return summarise(work, samples)
 
 
 def for_each_proxy(root, origin, options, measure, environment=None,
@@ -261,7 +268,8 @@ def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--works", default=",".join(DEFAULT_WORKS),
                         help="comma-separated; also: 1m-buffers (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=6, help="besides the dropped one")
+    parser.add_argument("--rounds", type=int, default=6, help="of all starts together")
+    parser.add_argument("--starts", type=int, default=3, help="of all processes anew")
     parser.add_argument("--seconds", type=int, default=3, help="of load for a proxy and round")
     parser.add_argument("--idle", type=int, default=9_000, help="idle connections")
     parser.add_argument("--json", help="write every sample to this file")
@@ -272,8 +280,8 @@ def parse_options():
         parser.error(f"{options.sluice} is not there: run './dev build release' first")
     if options.sluice:
         options.sluice = os.path.abspath(options.sluice)
-    if options.rounds < 1 or options.seconds < 1:
-        parser.error("--rounds and --seconds expect at least 1")
+    if options.rounds < 1 or options.seconds < 1 or not 1 <= options.starts <= options.rounds:
+        parser.error("--rounds and --seconds expect at least 1, --starts 1 to --rounds")
     if len(os.sched_getaffinity(0)) < 2:
         parser.error("needs two CPUs: one for the proxy, one for the generator and the origin")
     return parser, options
