@@ -102,11 +102,6 @@ std::unique_ptr<const Plugin> ForwardAuth::Make(Config config, const PluginBuild
   auto plugin = std::make_unique<ForwardAuth>();
   auto url = ServiceUrl::Make(config.uri);
   if (!url.has_value()) return nullptr;  // was said when the field was read
-  // A consumer is known when the body is not collected any more.
-  if (config.request_method == Ask::kPost && build.owner.starts_with("consumer")) {
-    build.place.Fail("expected \"request_method\": \"GET\" on a consumer or a consumer group");
-    return nullptr;
-  }
   plugin->url_ = *std::move(url);
   plugin->upstream_ = build.UpstreamAt(*build.place.node.Find("uri"));
   for (const auto& [name, value] : config.extra_headers) {

@@ -111,7 +111,9 @@ class StepWriter {
   void Add(std::span<const ChainPlugin> plugins, Phase phase) {
     for (const ChainPlugin& plugin : plugins) {
       if (!plugin.instance->kind->has(phase) || plugin.instance->plugin == nullptr) continue;
-      *end_++ = {plugin.instance, plugin.cost, phase};
+      const Plugin& object = *plugin.instance->plugin;
+      const bool reads_body = object.request_body_limit() > 0 || object.request_body_wish() > 0;
+      *end_++ = {plugin.instance, plugin.cost, phase, reads_body};
     }
   }
   void AddEncoding(std::span<const ChainPlugin> plugins, Phase phase, bool encodes) {
@@ -194,7 +196,6 @@ Chain MakeChain(std::span<const ChainPlugin> global, std::span<const ChainPlugin
     for (const ChainPlugin& plugin : plugins) {
       const Plugin& object = *plugin.instance->plugin;
       chain.request_body_limit = std::max(chain.request_body_limit, object.request_body_limit());
-      chain.request_body_wish = std::max(chain.request_body_wish, object.request_body_wish());
       chain.request_body_sample = std::max(chain.request_body_sample, object.request_body_sample());
       chain.authenticates = chain.authenticates || plugin.instance->kind->traits.authenticates;
     }
@@ -221,6 +222,7 @@ Chain JoinConsumer(const Chain& base, std::span<const ChainPlugin> joining, Aren
   for (const ChainPlugin& plugin : joining) {
     const Plugin* const object = plugin.instance->plugin.get();
     if (object == nullptr) continue;
+    chain.request_body_limit = std::max(chain.request_body_limit, object->request_body_limit());
     chain.request_body_sample = std::max(chain.request_body_sample, object->request_body_sample());
   }
   StepWriter steps(arena, (chain.global.size() + chain.own.size() + joining.size()) * kPhases);

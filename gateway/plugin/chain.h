@@ -53,6 +53,7 @@ struct ChainStep {
   const PluginInstance* instance = nullptr;
   uint32_t cost = 0;
   Phase phase = Phase::kRewrite;
+  bool reads_body = false;  // of the request, if it can have it
 };
 
 // Views of what its maker keeps.
@@ -67,7 +68,6 @@ struct Chain {
   std::span<const ChainStep> body_filter;
   std::span<const ChainStep> log;
   uint64_t request_body_limit = 0;  // 0: nobody needs the body
-  uint64_t request_body_wish = 0;   // 0: nobody would like to read it
   uint64_t request_body_sample = 0;
   bool authenticates = false;  // a plugin says who sends the request
 };

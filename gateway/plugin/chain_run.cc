@@ -43,7 +43,7 @@ void ChainRun::End() {
   chain_ = {};
   response_ = nullptr;
   current_ = nullptr;
-  delayed_ = resumed_ = false;
+  delayed_ = resumed_ = has_body_ = false;
   failed_plugin_ = failure_ = {};
   filtered_.clear();
   watching_.clear();
@@ -97,6 +97,10 @@ ChainRun::Result ChainRun::Run() {
     if (index_ == steps().size()) return Result::kDone;
     const ChainStep& step = steps()[index_++];
     if (IsFilteredOut(*step.instance)) continue;
+    if (step.reads_body && stage_ == Stage::kRequest && NeedsBody(*step.instance->plugin)) {
+      --index_;
+      return Result::kNeedsBody;
+    }
     const Verdict verdict = Call(step);
     if (verdict == Verdict::kContinue) continue;
     Result result = Result::kDone;
@@ -120,6 +124,15 @@ bool ChainRun::Filter(const PluginInstance& instance) {
   const bool out = !instance.meta.filter->Matches(*request_.view_);
   filtered_.emplace_back(&instance, out);
   return out;
+}
+
+bool ChainRun::NeedsBody(const Plugin& plugin) {
+  if (has_body_) return false;
+  body_wanted_ = chain_.request_body_limit;
+  if (plugin.request_body_limit() > 0) return true;
+  const BodyFraming& body = request_.head_->body;
+  body_wanted_ = body.length;
+  return body.kind == BodyFraming::Kind::kLength && body.length <= plugin.request_body_wish();
 }
 
 bool ChainRun::Settle(Verdict verdict, Result& result) {

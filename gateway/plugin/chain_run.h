@@ -2,6 +2,7 @@
 // on when a ticket says so. Part of an exchange, made at its first use and recycled with it.
 //
 //   RunRequest ─► kDone │ kReply │ kSuspended ─► Host::OnChainResumed(kDone │ kReply)
+//              └► kNeedsBody: again, once there is SetBody
 //   RunHeaderFilter the same
 #pragma once
 
@@ -29,6 +30,7 @@ class ChainRun final : public Suspendable {
     kReply,      // reply() ends the request
     kFailed,     // a plugin failed, closed
     kSuspended,  // OnChainResumed will say
+    kNeedsBody,  // the next plugin reads the client's body, of body_wanted() bytes at most
   };
 
   // Who runs it.
@@ -80,7 +82,12 @@ class ChainRun final : public Suspendable {
     if (suspended_ != nullptr) ForgetSuspension();
   }
 
-  void SetBody(std::string_view body) { request_.body_ = body; }
+  // All of the client's body, perhaps without a byte.
+  void SetBody(std::string_view body) {
+    if (!std::exchange(has_body_, true)) request_.body_ = body;
+  }
+  bool has_body() const { return has_body_; }
+  uint64_t body_wanted() const { return body_wanted_; }
   // Of the client's body, once all plugins that the request meets are known.
   void SampleBody(std::string_view bytes) {
     sample_.Append(bytes.substr(0, chain_.request_body_sample - sample_.size()));
@@ -88,7 +95,6 @@ class ChainRun final : public Suspendable {
   // The response's fields for OnLog.
   HeaderList& kept_fields() { return request_.response_fields_; }
   bool is_suspended() const { return suspended_ != nullptr; }
-  uint64_t request_body_limit() const { return chain_.request_body_limit; }
   bool filters_response() const { return !chain_.header_filter.empty(); }
   bool filters_body() const { return !watching_.empty(); }
   bool logs() const { return !chain_.log.empty(); }
@@ -97,8 +103,8 @@ class ChainRun final : public Suspendable {
   RequestContext& request() { return request_; }
   const PluginReply& reply() const { return request_.reply_; }
   const UpstreamRewrite& rewrite() const { return request_.rewrite_; }
-  int32_t upstream() const { return request_.upstream_; }  // -1: the route's
-  std::string_view body() const { return request_.body_; }
+  int32_t upstream() const { return request_.upstream_; }   // -1: the route's
+  std::string_view body() const { return request_.body_; }  // as they leave it, after SetBody
   std::optional<uint64_t> body_limit() const { return request_.body_limit_; }
   std::string_view failed_plugin() const { return failed_plugin_; }
   std::string_view failure() const { return failure_; }
@@ -122,6 +128,7 @@ class ChainRun final : public Suspendable {
     return instance.meta.filter != nullptr && Filter(instance);
   }
   bool Filter(const PluginInstance& instance);
+  bool NeedsBody(const Plugin& plugin);
   // The result of the step before index_; nullopt: the next one, please.
   bool Settle(Verdict verdict, Result& result);
   Result SettleFailure(const PluginInstance& instance);
@@ -149,6 +156,8 @@ class ChainRun final : public Suspendable {
   uint64_t suspended_at_ = 0;  // ticks
   SuspensionTable::Key key_;
   bool in_hook_ = false;
+  bool has_body_ = false;  // SetBody
+  uint64_t body_wanted_ = 0;
   bool delayed_ = false;  // the time limit is the end that is wanted
   bool resumed_ = false;
   Verdict resumed_with_ = Verdict::kContinue;

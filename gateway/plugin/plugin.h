@@ -50,8 +50,8 @@ class Plugin {
   virtual void OnBodyFilter(RequestContext&, BodyPiece&) const {}
   virtual void OnLog(RequestContext&, const AccessRecord&) const {}
 
-  // The request's body is collected before the first hook, up to so many bytes (more: 413). 0: the
-  // plugin does not read it.
+  // The request's body is collected before the plugin's rewrite or access, up to so many bytes
+  // (more: 413), once the plugins in front have let the request pass. 0: it does not read it.
   virtual uint64_t request_body_limit() const { return 0; }
   // The same for a plugin that can do without: a body that is longer, or of which nobody knows how
   // long it is, passes by; request.body() is empty then.

@@ -167,7 +167,7 @@ void RequestContext::SetUpstreamHost(std::string_view host) {
 }
 
 void RequestContext::SetBody(std::string_view body) {
-  SLUICE_CHECK(run_.request_body_limit() > 0 || !head_->body.has_body());
+  SLUICE_CHECK(run_.has_body());
   if (is_shadowed()) return;
   body_ = arena_->Copy(body);
   head_->body = {BodyFraming::Kind::kLength, body.size()};

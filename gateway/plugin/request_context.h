@@ -80,7 +80,7 @@ class RequestContext {
   // The same; null data() when the request has none of the text's variables.
   std::string_view ExpandKnown(const TextTemplate& text);
   std::string_view ExpandUri(const TextTemplate& text);  // values escaped
-  // The whole body; only where the plugin's request_body_limit asked for it.
+  // The whole body; only where the plugin asked for it (request_body_limit).
   std::string_view body() const { return body_; }
   const Consumer* consumer() const { return consumer_; }  // null: nobody has said who it is
   std::string_view route_id() const { return route_id_; }
@@ -105,7 +105,7 @@ class RequestContext {
   void SetUpstreamMethod(std::string_view method);
   void SetUpstreamHost(std::string_view host);
   std::string_view upstream_uri();      // as it is now, "/path?query"
-  void SetBody(std::string_view body);  // precondition: request_body_limit() is not 0
+  void SetBody(std::string_view body);  // precondition: it has asked, or there is no body
   void SetClientAddress(const IpAddress& ip, uint16_t port = 0);  // 0: it is not known
   // How long a body the client may send, instead of client_max_body_size; 0: any. More is answered
   // with 413, or cut when the upstream has begun to answer.

@@ -122,6 +122,7 @@ class Exchange final : public Deadline::Observer, public Tunnel::Observer {
   void MatchRoute();
   void BeginPlugins(const Chain& chain);
   void RunPlugins();
+  void CollectBody(uint64_t limit);
   void OnPluginsDone(ChainRun::Result result);
   void Call();
   void CallUpstream(size_t index, const conf::UpstreamTimeouts& timeouts, Duration total);

@@ -1,6 +1,7 @@
 // The part of Exchange that deals with plugins.
 #include "gateway/proxy/exchange_plugins.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "gateway/base/log.h"
@@ -105,23 +106,25 @@ void Exchange::BeginPlugins(const Chain& chain) {
   if (plugins_ == nullptr) plugins_ = std::make_unique<ExchangePlugins>(context_, *this);
   has_plugins_ = true;
   plugins_->Begin(chain, view_, *request_head_, arena_, active_->series->costs());
-  const BodyFraming& body = view_.head->body;
-  if (!body.has_body() || request_ended_) return RunPlugins();
-  const bool known = body.kind == BodyFraming::Kind::kLength;
-  uint64_t limit = chain.request_body_limit;
-  if (limit > 0 && known && body.length > limit) return RefuseBody(limit);
-  if (limit == 0 && known && body.length <= chain.request_body_wish) limit = body.length;
-  if (limit == 0) return RunPlugins();
-  state_ = State::kCollecting;
-  collect_limit_ = limit;
-  if (view_.head->expect_continue) client_->SendContinue();
+  RunPlugins();
 }
 
 void Exchange::RunPlugins() {
   state_ = State::kCollecting;
   collect_limit_ = UINT64_MAX;  // what still comes is limited by the pause
-  plugins_->run.SetBody(collected_.view());
+  if (request_ended_ || !view_.head->body.has_body()) plugins_->run.SetBody(collected_.view());
   OnPluginsDone(plugins_->run.RunRequest());
+}
+
+void Exchange::CollectBody(uint64_t limit) {
+  const BodyFraming& body = view_.head->body;
+  const bool known = body.kind == BodyFraming::Kind::kLength;
+  if (std::max<uint64_t>(known ? body.length : 0, collected_.size()) > limit) {
+    return RefuseBody(limit);
+  }
+  if (request_ended_) return RunPlugins();  // during a suspension
+  collect_limit_ = limit;
+  if (view_.head->expect_continue) client_->SendContinue();
 }
 
 void Exchange::OnPluginsDone(ChainRun::Result result) {
@@ -129,6 +132,8 @@ void Exchange::OnPluginsDone(ChainRun::Result result) {
     case ChainRun::Result::kSuspended:
       suspended_ = true;
       return client_->PauseRequestBody();
+    case ChainRun::Result::kNeedsBody:
+      return CollectBody(plugins_->run.body_wanted());
     case ChainRun::Result::kReply:
       plugins_->run.SampleBody(collected_.view());
       return ReplyFromPlugin();
@@ -140,12 +145,13 @@ void Exchange::OnPluginsDone(ChainRun::Result result) {
   }
   ExchangeClient& client = *client_;
   const uint64_t number = client.request_number();
-  const bool had_body = !collected_.empty() || !plugins_->run.body().empty();
+  const ChainRun& run = plugins_->run;
+  const bool had_body = !collected_.empty() || !run.body().empty();
   Call();
   // Otherwise it was refused and given back, and perhaps taken for the next one.
   const bool lives = client.is_serving(*this) && client.request_number() == number;
   if (!lives || state_ != State::kCalling) return;
-  if (had_body) call_.SendBody(plugins_->run.body());
+  if (had_body) call_.SendBody(run.has_body() ? run.body() : collected_.view());
   if (!request_ended_) return;
   call_.FinishBody(request_trailers_ == nullptr ? HeaderList() : *request_trailers_);
 }
@@ -155,8 +161,6 @@ void Exchange::OnChainResumed(ChainRun::Result result) {
   if (plugins_->response_begun) return OnHeadFiltered(result, true);
   ExchangeClient& client = *client_;
   const uint64_t number = client.request_number();
-  // What has come meanwhile is part of what is sent.
-  if (plugins_->run.request_body_limit() == 0) plugins_->run.SetBody(collected_.view());
   OnPluginsDone(result);
   const bool lives = client.is_serving(*this) && client.request_number() == number;
   if (lives && !suspended_ && !call_.holds_body_back()) client.ResumeRequestBody();

@@ -213,11 +213,6 @@ void PluginChains::JoinConsumers(const conf::Config& config) {
     AddSet(from.plugins, owner, 0, plugins);
     AddSet(from.group_plugins, owner.empty() ? "consumer_group" : owner, 0, plugins);
     std::sort(plugins.begin(), plugins.end(), IsEarlier);
-    for (const ChainPlugin& plugin : plugins) {
-      const Plugin* const object = plugin.instance->plugin.get();  // null: it only hides
-      if (object != nullptr)
-        consumers_wish_ = std::max(consumers_wish_, object->request_body_wish());
-    }
   }
 }
 
@@ -244,10 +239,6 @@ const Chain* PluginChains::Link(std::string_view route, const std::vector<int32_
   Chain& chain =
       chains_.emplace_back(MakeChain(CopyTo(arena_, global), CopyTo(arena_, own), arena_));
   chain.route_id = route;
-  // Whose request it is shows when the body is collected already.
-  if (chain.authenticates) {
-    chain.request_body_wish = std::max(chain.request_body_wish, consumers_wish_);
-  }
   return &chain;
 }
 

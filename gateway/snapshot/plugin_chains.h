@@ -76,7 +76,6 @@ class PluginChains {
   std::unordered_map<std::string_view, const Consumer*> consumers_by_name_;
   std::unordered_map<std::string, std::unique_ptr<Credentials>> credentials_;  // by plugin
   std::vector<CostName> costs_;
-  uint64_t consumers_wish_ = 0;  // the largest request_body_wish() of a consumer's plugin
   Arena arena_{16 * 1024};
 };
 

@@ -151,6 +151,60 @@ def test_the_body_goes_to_both(origin):
         assert len(service.requests) == 1
 
 
+# Who is not known does not make the gateway keep a body.
+def test_the_body_is_read_behind_the_plugins_in_front(origin):
+    with Origin(serve()) as service:
+        settings = config(origin, uri_of(service), request_method="POST", max_req_body_size=1000)
+        settings["consumers"] = [{"username": "rose", "plugins": {"key-auth": {"key": "k"}}}]
+        settings["routes"][0]["plugins"]["key-auth"] = {}
+        with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+            for length in ("Content-Length: 900", "Content-Length: 5000", "Transfer-Encoding: chunked"):
+                with RawClient(gateway.port) as unknown:
+                    unknown.send(f"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{length}\r\n\r\n")
+                    assert unknown.read_response().status == 401
+            client.send("POST / HTTP/1.1\r\nHost: a\r\napikey: k\r\nExpect: 100-continue\r\n"
+                        "Content-Length: 900\r\n\r\n")
+            assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
+            client.send("x" * 900)
+            assert client.read_response().status == 200
+            client.send("POST / HTTP/1.1\r\nHost: a\r\napikey: k\r\nContent-Length: 5000\r\n\r\n")
+            assert client.read_response().status == 413
+        assert [request.body for request in service.requests] == [b"x" * 900]
+        assert [request.body for request in origin.requests] == [b"x" * 900]
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_the_body_comes_while_a_password_is_verified(origin, pieces):
+    with Origin(serve()) as service:
+        settings = config(origin, uri_of(service), request_method="POST", max_req_body_size=1000)
+        settings["consumers"] = [{"username": "rose", "plugins": {"basic-auth": {
+            "username": "rose", "password": "secret"}}}]
+        settings["routes"][0]["plugins"]["basic-auth"] = {}
+        with Gateway(settings) as gateway:
+            for limit, status in ((600, 200), (1200, 413)):
+                with RawClient(gateway.port) as client:
+                    request = ("POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic cm9zZTpzZWNyZXQ=\r\n"
+                               "Transfer-Encoding: chunked\r\n\r\n"
+                               + pieces * f"{limit // pieces:x}\r\n{'x' * (limit // pieces)}\r\n"
+                               + "0\r\n\r\n")
+                    client.send(request)
+                    assert client.read_response().status == status
+        assert [request.body for request in service.requests] == [b"x" * 600]
+        assert [request.body for request in origin.requests] == [b"x" * 600]
+
+
+def test_the_plugin_of_a_consumer_reads_the_body(origin):
+    with Origin(serve()) as service:
+        settings = config(origin, uri_of(service), request_method="POST", max_req_body_size=1000)
+        own = settings["routes"][0].pop("plugins")
+        settings["routes"][0]["plugins"] = {"key-auth": {}}
+        settings["consumers"] = [{"username": "rose", "plugins": {"key-auth": {"key": "k"}, **own}}]
+        with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+            client.send("POST / HTTP/1.1\r\nHost: a\r\napikey: k\r\nContent-Length: 4\r\n\r\nbody")
+            assert client.read_response().status == 200
+        assert service.requests[0].body == origin.requests[0].body == b"body"
+
+
 def test_connections_to_the_service_are_kept(origin):
     for keep, connections in ((True, 1), (False, 4)):
         with Origin(serve()) as service, \
