@@ -8,6 +8,8 @@ import threading
 import pytest
 
 from support.gateway import Gateway, upstream, wait_for
+from support.h2_origin import H2Origin
+from support.http2 import Http2Client, request
 from support.origin import Origin, serve
 from support.raw import RawClient
 
@@ -154,6 +156,42 @@ def test_bodies(origin):
     assert "body" not in line["request"]
     line, _ = logged(origin, None, "HEAD", **BODIES)
     assert "body" not in line["response"]
+
+
+@pytest.mark.parametrize("pieces", [1, 300])
+def test_bodies_over_http2(origin, pieces):
+    settings = {**config(origin, {"file-logger": {"path": LOG, **BODIES}}),
+                "gateway": {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}]}}
+    with Gateway(settings) as gateway, Http2Client(gateway.port) as client:
+        stream = client.start(request("POST"), end=False)
+        for number in range(pieces):
+            client.data(stream, b"%3d" % number, end=number == pieces - 1)
+        assert client.finish(stream).body == b"ok"
+        line = line_of(gateway)
+    assert line["request"]["body"] == "".join(f"{number:3}" for number in range(pieces))
+    assert line["response"]["body"] == "ok"
+
+
+def test_bodies_of_http2_from_http2():
+    """As gRPC goes: frames of bytes that are no text."""
+    message = b"\x00\x00\x00\x00\x03\xff\xfe!"
+    def echo(connection, stream):
+        connection.respond(stream, body=connection.bodies[stream], trailers=[("grpc-status", "0")])
+
+    with H2Origin(on_end=echo) as origin:
+        settings = config(origin, {"file-logger": {"path": LOG, **BODIES}})
+        settings["routes"][0]["upstream"]["scheme"] = "grpc"
+        settings["gateway"] = {"listen": [{"address": "127.0.0.1:$PORT", "http2": True}]}
+        with Gateway(settings) as gateway, Http2Client(gateway.port) as client:
+            stream = client.start(request("POST", extra=[("content-type", "application/grpc")]),
+                                  end=False)
+            client.data(stream, message, end=True)
+            response = client.finish(stream)
+            line = line_of(gateway)
+    assert response.body == message
+    assert response.trailers == [("grpc-status", "0")]
+    shown = "\0\0\0\0\x03\ufffd\ufffd!"  # JSON is UTF-8
+    assert (line["request"]["body"], line["response"]["body"]) == (shown, shown)
 
 
 def test_bodies_in_a_format(origin):
