@@ -44,11 +44,12 @@ struct Worker {
 
 // A request as UpstreamCall makes it: pick, count, count no more. kTurn requests come in one
 // millisecond.
-void BM_Request(benchmark::State& state, Type type) {
+void PickAndCount(benchmark::State& state, Type type) {
   constexpr int kTurn = 32;
   Worker worker(static_cast<uint32_t>(state.thread_index()), type,
                 static_cast<size_t>(state.range(0)));
   std::vector<std::string> keys;
+  keys.reserve(256);
   for (int i = 0; i < 256; ++i) keys.push_back("/some/path/" + std::to_string(i));
   uint32_t requests = 0;
   for (auto _ : state) {
@@ -62,9 +63,9 @@ void BM_Request(benchmark::State& state, Type type) {
   }
 }
 
-#define SLUICE_PICKS(name, type)                                     \
-  BENCHMARK_CAPTURE(BM_Request, name, Type::type)->Arg(1)->Arg(100); \
-  BENCHMARK_CAPTURE(BM_Request, name, Type::type)->Arg(1)->Arg(100)->Threads(2)
+#define SLUICE_PICKS(name, type)                                       \
+  BENCHMARK_CAPTURE(PickAndCount, name, Type::type)->Arg(1)->Arg(100); \
+  BENCHMARK_CAPTURE(PickAndCount, name, Type::type)->Arg(1)->Arg(100)->Threads(2)
 
 SLUICE_PICKS(roundrobin, kRoundRobin);
 SLUICE_PICKS(least_conn, kLeastConn);
@@ -88,12 +89,12 @@ struct Change {
   std::shared_ptr<const UpstreamPlan> plans[2];
 };
 
-void BM_Plan(benchmark::State& state, Type type) {
+void Plan(benchmark::State& state, Type type) {
   const Change change(type);
   for (auto _ : state) benchmark::DoNotOptimize(PlanOf(type, change.lists[1]));
 }
 
-void BM_TakePlan(benchmark::State& state, Type type) {
+void TakePlan(benchmark::State& state, Type type) {
   Change change(type);
   size_t next = 0;
   for (auto _ : state) {
@@ -103,9 +104,9 @@ void BM_TakePlan(benchmark::State& state, Type type) {
   }
 }
 
-#define SLUICE_CHANGES(name, type)                                             \
-  BENCHMARK_CAPTURE(BM_Plan, name, Type::type)->Unit(benchmark::kMicrosecond); \
-  BENCHMARK_CAPTURE(BM_TakePlan, name, Type::type)->Unit(benchmark::kMicrosecond)
+#define SLUICE_CHANGES(name, type)                                          \
+  BENCHMARK_CAPTURE(Plan, name, Type::type)->Unit(benchmark::kMicrosecond); \
+  BENCHMARK_CAPTURE(TakePlan, name, Type::type)->Unit(benchmark::kMicrosecond)
 
 SLUICE_CHANGES(roundrobin, kRoundRobin);
 SLUICE_CHANGES(chash, kChash);

@@ -188,8 +188,8 @@ void AddNodes(MetricsText& text, const std::vector<UpstreamSeries>& upstreams) {
   for (const UpstreamSeries& upstream : upstreams) {
     total += upstream.nodes.size();
     for (const auto& [state, name] : kNodeStates) {
-      const auto count = std::count_if(upstream.nodes.begin(), upstream.nodes.end(),
-                                       [&](const NodeStatus& node) { return node.state == state; });
+      const auto is_in = [wanted = state](const NodeStatus& node) { return node.state == wanted; };
+      const auto count = std::count_if(upstream.nodes.begin(), upstream.nodes.end(), is_in);
       text.Add({{"upstream", upstream.config->key}, {"state", name}}, static_cast<double>(count));
     }
   }

@@ -46,6 +46,7 @@ std::vector<TrafficSeries> Merge(const std::vector<TrafficSeries>& series,
     if (!added) AddTo(found->second.traffic, one.traffic);
   }
   std::vector<TrafficSeries> list;
+  list.reserve(merged.size());
   for (auto& [text, one] : merged) list.push_back(std::move(one));
   return list;
 }

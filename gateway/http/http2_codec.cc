@@ -73,6 +73,7 @@ struct Http2Codec::Callbacks {
     return 0;
   }
 
+  // NOLINTNEXTLINE(readability-function-size): the parameters are nghttp2's
   static int OnHeader(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_size,
                       const uint8_t* value, size_t value_size, uint8_t, void* user) noexcept {
     Http2Stream* stream = Codec(user).head_stream_;
@@ -81,6 +82,7 @@ struct Http2Codec::Callbacks {
     return 0;
   }
 
+  // NOLINTNEXTLINE(readability-function-size): the parameters are nghttp2's
   static int OnInvalidHeader(nghttp2_session*, const nghttp2_frame*, const uint8_t*, size_t,
                              const uint8_t*, size_t, uint8_t, void*) noexcept {
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // otherwise the field is skipped silently
@@ -125,6 +127,7 @@ struct Http2Codec::Callbacks {
     return 0;
   }
 
+  // NOLINTNEXTLINE(readability-function-size): the parameters are nghttp2's
   static int OnData(nghttp2_session* session, uint8_t flags, int32_t id, const uint8_t* data,
                     size_t size, void* user) noexcept {
     Http2Stream* stream = Find(session, id);
@@ -134,8 +137,7 @@ struct Http2Codec::Callbacks {
   }
 
   static int OnClose(nghttp2_session* session, int32_t id, uint32_t code, void* user) noexcept {
-    Http2Stream* stream = Find(session, id);
-    if (stream != nullptr) Codec(user).OnStreamClosed(*stream, code);
+    if (Http2Stream* stream = Find(session, id)) Codec(user).OnStreamClosed(*stream, code);
     return 0;
   }
 

@@ -58,6 +58,7 @@ void AddFields(std::vector<nghttp2_nv>& out, std::span<const Http2Field> fields)
 struct Http2Codec::OutputCallbacks {
   static Http2Codec& Codec(void* user) { return *static_cast<Http2Codec*>(user); }
 
+  // NOLINTNEXTLINE(readability-function-size): the parameters are nghttp2's
   static ssize_t Read(nghttp2_session*, int32_t, uint8_t*, size_t size, uint32_t* flags,
                       nghttp2_data_source* source, void* user) noexcept {
     return ReadBody(Codec(user), *static_cast<Http2Stream*>(source->ptr), size, *flags);
@@ -87,6 +88,7 @@ struct Http2Codec::OutputCallbacks {
     return static_cast<ssize_t>(available);
   }
 
+  // NOLINTNEXTLINE(readability-function-size): the parameters are nghttp2's
   static int SendData(nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t size,
                       nghttp2_data_source* source, void* user) noexcept {
     if (Codec(user).output_size_ >= Codec(user).output_limit_) return NGHTTP2_ERR_WOULDBLOCK;

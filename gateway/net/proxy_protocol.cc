@@ -86,7 +86,7 @@ Result<ProxyHeader> ParseV1(std::string_view received) {
   ProxyHeader header;
   header.state = State::kComplete;
   header.size = end + 2;
-  return ParseLine(looked_at.substr(0, end), std::move(header));
+  return ParseLine(looked_at.substr(0, end), header);
 }
 
 // --- version 2 ----------------------------------------------------------------------------------
@@ -125,7 +125,6 @@ struct SizeRange {
 SizeRange SizeOfValue(uint8_t type) {
   switch (type) {
     case kAlpn:
-      return {1, 255};
     case kAuthority:
       return {1, 255};
     case kCrc32c:

@@ -195,7 +195,6 @@ Chain MakeChain(std::span<const ChainPlugin> global, std::span<const ChainPlugin
   for (const auto& plugins : {global, own}) {
     for (const ChainPlugin& plugin : plugins) {
       const Plugin& object = *plugin.instance->plugin;
-      chain.request_body_limit = std::max(chain.request_body_limit, object.request_body_limit());
       chain.request_body_sample = std::max(chain.request_body_sample, object.request_body_sample());
       chain.authenticates = chain.authenticates || plugin.instance->kind->traits.authenticates;
     }
@@ -222,7 +221,6 @@ Chain JoinConsumer(const Chain& base, std::span<const ChainPlugin> joining, Aren
   for (const ChainPlugin& plugin : joining) {
     const Plugin* const object = plugin.instance->plugin.get();
     if (object == nullptr) continue;
-    chain.request_body_limit = std::max(chain.request_body_limit, object->request_body_limit());
     chain.request_body_sample = std::max(chain.request_body_sample, object->request_body_sample());
   }
   StepWriter steps(arena, (chain.global.size() + chain.own.size() + joining.size()) * kPhases);

@@ -67,7 +67,6 @@ struct Chain {
   std::span<const ChainStep> header_filter;
   std::span<const ChainStep> body_filter;
   std::span<const ChainStep> log;
-  uint64_t request_body_limit = 0;  // 0: nobody needs the body
   uint64_t request_body_sample = 0;
   bool authenticates = false;  // a plugin says who sends the request
 };

@@ -127,9 +127,10 @@ bool ChainRun::Filter(const PluginInstance& instance) {
 }
 
 bool ChainRun::NeedsBody(const Plugin& plugin) {
+  body_wanted_ = plugin.request_body_limit();
+  // It may be there for another plugin, which takes more.
+  if (body_wanted_ > 0) return !has_body_ || body().size() > body_wanted_;
   if (has_body_) return false;
-  body_wanted_ = chain_.request_body_limit;
-  if (plugin.request_body_limit() > 0) return true;
   const BodyFraming& body = request_.head_->body;
   body_wanted_ = body.length;
   return body.kind == BodyFraming::Kind::kLength && body.length <= plugin.request_body_wish();

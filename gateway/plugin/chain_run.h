@@ -30,7 +30,7 @@ class ChainRun final : public Suspendable {
     kReply,      // reply() ends the request
     kFailed,     // a plugin failed, closed
     kSuspended,  // OnChainResumed will say
-    kNeedsBody,  // the next plugin reads the client's body, of body_wanted() bytes at most
+    kNeedsBody,  // the next plugin reads the body, of body_wanted() bytes at most
   };
 
   // Who runs it.

@@ -62,12 +62,11 @@ std::string_view CopyFieldValue(std::string_view value, Arena& arena) {
   char* const copy = arena.Allocate(words * sizeof(uint64_t));
   char* const last = copy + (words - 1) * sizeof(uint64_t);
   std::memset(last, ' ', sizeof(uint64_t));
-  std::memcpy(copy, value.data(), value.size());
+  value.copy(copy, value.size());
   bool any = false;
   for (const char* at = copy; at <= last; at += sizeof(uint64_t)) any |= MayHaveControl(at);
   if (any) std::replace_if(copy, copy + value.size(), IsControl, ' ');
-  const std::string_view trimmed = TrimOws({copy, value.size()});
-  return trimmed.empty() ? std::string_view(copy, 0) : trimmed;
+  return TrimOws({copy, value.size()});  // never null
 }
 
 std::string_view RequestContext::Header(std::string_view name) const {

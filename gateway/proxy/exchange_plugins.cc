@@ -118,8 +118,8 @@ void Exchange::RunPlugins() {
 
 void Exchange::CollectBody(uint64_t limit) {
   const BodyFraming& body = view_.head->body;
-  const bool known = body.kind == BodyFraming::Kind::kLength;
-  if (std::max<uint64_t>(known ? body.length : 0, collected_.size()) > limit) {
+  const bool known = body.kind == BodyFraming::Kind::kLength && body.length > limit;
+  if (known || std::max(plugins_->run.body().size(), collected_.size()) > limit) {
     return RefuseBody(limit);
   }
   if (request_ended_) return RunPlugins();  // during a suspension

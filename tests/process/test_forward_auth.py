@@ -1,10 +1,12 @@
 """forward-auth with a real service: what it is asked, what its answers do, and what its failures."""
 # ctest: timeout=180
 
+import crypt
+
 import pytest
 
 from support.gateway import Gateway, upstream, wait_for
-from support.http2 import Http2Client
+from support.http2 import Http2Client, request
 from support.origin import OK, Origin, PeerClosed, serve
 from support.raw import RawClient
 from support.tls import Authority, TlsOrigin
@@ -161,7 +163,8 @@ def test_the_body_is_read_behind_the_plugins_in_front(origin):
             for length in ("Content-Length: 900", "Content-Length: 5000", "Transfer-Encoding: chunked"):
                 with RawClient(gateway.port) as unknown:
                     unknown.send(f"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{length}\r\n\r\n")
-                    assert unknown.read_response().status == 401
+                    response = unknown.read_response()
+                    assert response.status == 401 and not response.informational
             client.send("POST / HTTP/1.1\r\nHost: a\r\napikey: k\r\nExpect: 100-continue\r\n"
                         "Content-Length: 900\r\n\r\n")
             assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
@@ -173,24 +176,63 @@ def test_the_body_is_read_behind_the_plugins_in_front(origin):
         assert [request.body for request in origin.requests] == [b"x" * 900]
 
 
-@pytest.mark.parametrize("pieces", [1, 3])
-def test_the_body_comes_while_a_password_is_verified(origin, pieces):
+@pytest.mark.parametrize("size, status", [(0, 200), (600, 200), (1200, 413)])
+def test_the_body_comes_while_a_password_is_verified(origin, size, status):
+    slow = crypt.crypt("secret", "$5$rounds=200000$abcdefgh$")
     with Origin(serve()) as service:
         settings = config(origin, uri_of(service), request_method="POST", max_req_body_size=1000)
         settings["consumers"] = [{"username": "rose", "plugins": {"basic-auth": {
-            "username": "rose", "password": "secret"}}}]
+            "username": "rose", "password_hash": slow}}}]
         settings["routes"][0]["plugins"]["basic-auth"] = {}
-        with Gateway(settings) as gateway:
-            for limit, status in ((600, 200), (1200, 413)):
-                with RawClient(gateway.port) as client:
-                    request = ("POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic cm9zZTpzZWNyZXQ=\r\n"
-                               "Transfer-Encoding: chunked\r\n\r\n"
-                               + pieces * f"{limit // pieces:x}\r\n{'x' * (limit // pieces)}\r\n"
-                               + "0\r\n\r\n")
-                    client.send(request)
-                    assert client.read_response().status == status
-        assert [request.body for request in service.requests] == [b"x" * 600]
-        assert [request.body for request in origin.requests] == [b"x" * 600]
+        head = request("POST", extra=[("authorization", "Basic cm9zZTpzZWNyZXQ=")])
+        with Gateway(settings) as gateway, Http2Client(gateway.port) as client:
+            stream = client.start(head, end=False)
+            for last in (False, False, True):
+                client.data(stream, b"x" * (size // 3), end=last)
+            assert client.finish(stream).status == status
+        wanted = [b"x" * size] if status == 200 else []
+        assert [asked.body for asked in service.requests] == wanted
+        assert [asked.body for asked in origin.requests] == wanted
+
+
+# It has a limit of its own.
+@pytest.mark.parametrize("reader", ["mirror", "form", "consumer"])
+def test_a_body_that_is_there_for_somebody_else(origin, reader):
+    with Origin(serve()) as service, Origin(serve()) as other:
+        settings = config(origin, uri_of(service), request_method="POST", max_req_body_size=1000)
+        route = settings["routes"][0]
+        if reader == "mirror":
+            settings["global_rules"] = [{"id": "g", "plugins": {"proxy-mirror": {
+                "host": f"http://127.0.0.1:{other.port}"}}}]
+        elif reader == "form":
+            route["vars"] = [["post_arg_a", "==", "b"]]
+        else:
+            strict = route["plugins"]["forward-auth"]
+            settings["consumers"] = [{"username": "rose", "plugins": {
+                "key-auth": {"key": "k"}, "forward-auth": strict}}]
+            route["plugins"] = {"key-auth": {},
+                                "forward-auth": {**strict, "max_req_body_size": 100_000}}
+        with Gateway(settings) as gateway, RawClient(gateway.port) as client:
+            for size, status in ((900, 200), (5000, 413)):
+                body = "a=b&c=" + "x" * (size - 6)
+                client.send("POST / HTTP/1.1\r\nHost: a\r\napikey: k\r\nContent-Type: "
+                            "application/x-www-form-urlencoded\r\n"
+                            f"Content-Length: {size}\r\n\r\n{body}")
+                assert client.read_response().status == status
+        assert [len(asked.body) for asked in service.requests] == [900]
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_fields_without_a_value(origin, status):
+    answer = b"HTTP/1.1 %d X\r\nX-Token:\r\nContent-Type:\r\nContent-Length: 0\r\n\r\n" % status
+    fields = {"upstream_headers": ["X-Token"], "client_headers": ["X-Token"]}
+    with Origin(serve(answer)) as service, Gateway(config(origin, uri_of(service), **fields)) as gateway:
+        response = get(gateway)
+        assert response.status == status
+        if status == 200:
+            assert origin.requests[0].value("X-Token") == ""
+        else:
+            assert response.value("X-Token") == ""
 
 
 def test_the_plugin_of_a_consumer_reads_the_body(origin):

@@ -33,9 +33,9 @@ class TokenSigner {
       : algorithm_(std::move(algorithm)) {
     const char family = algorithm_[0];
     if (family == 'R' || family == 'P') key_.reset(RsaKey(number));
-    if (algorithm_ == "ES256") key_.reset(EVP_EC_gen("P-256"));
-    if (algorithm_ == "ES384") key_.reset(EVP_EC_gen("P-384"));
-    if (algorithm_ == "ES512") key_.reset(EVP_EC_gen("P-521"));
+    if (algorithm_ == "ES256") key_.reset(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", "P-256"));
+    if (algorithm_ == "ES384") key_.reset(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", "P-384"));
+    if (algorithm_ == "ES512") key_.reset(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", "P-521"));
     if (family == 'E' && algorithm_[1] == 'd') {
       key_.reset(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
     }
