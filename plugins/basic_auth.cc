@@ -93,7 +93,7 @@ std::unique_ptr<Credential> BasicAuth::MakeCredential(const conf::Place& place) 
   return user;
 }
 
-std::unique_ptr<const Plugin> BasicAuth::Make(Config config, const PluginBuild& build) {
+std::unique_ptr<const Plugin> BasicAuth::Make(const Config& config, const PluginBuild& build) {
   auto authentication = Authentication::Make(config, "Basic", build);
   if (!authentication) return nullptr;
   return std::make_unique<BasicAuth>(*std::move(authentication), *build.credentials);

@@ -26,7 +26,7 @@ hide_credentials: true)yaml",
     Config() { realm = "basic"; }
   };
   static const conf::Fields<Config>& Fields();
-  static std::unique_ptr<const Plugin> Make(Config config, const PluginBuild& build);
+  static std::unique_ptr<const Plugin> Make(const Config& config, const PluginBuild& build);
 
   struct CredentialConfig {
     std::string username;

@@ -104,7 +104,7 @@ void HttpLogger::FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& si
                                  });
 }
 
-std::unique_ptr<const Plugin> HttpLogger::Make(Config config, const PluginBuild& build) {
+std::unique_ptr<const Plugin> HttpLogger::Make(const Config& config, const PluginBuild& build) {
   const auto url = ServiceUrl::Make(config.uri);
   if (!url.has_value()) return nullptr;  // was said when the field was read
   const Metadata metadata = ReadMetadata<HttpLogger>(build);

@@ -44,7 +44,7 @@ max_retry_count: 3)yaml",
     int max_pending_entries = 8192;
   };
   static const conf::Fields<Metadata>& MetadataFields();
-  static std::unique_ptr<const Plugin> Make(Config config, const PluginBuild& build);
+  static std::unique_ptr<const Plugin> Make(const Config& config, const PluginBuild& build);
   static void FindUpstreams(const conf::Place& plugin, conf::UpstreamSink& sink);
 
   class Batch;

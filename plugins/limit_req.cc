@@ -39,7 +39,7 @@ const conf::Fields<LimitReq::Config>& LimitReq::Fields() {
   return kFields;
 }
 
-std::unique_ptr<const Plugin> LimitReq::Make(Config config, const PluginBuild& build) {
+std::unique_ptr<const Plugin> LimitReq::Make(const Config& config, const PluginBuild& build) {
   LimitKey key = LimitKey::Make(config.key, config.key_type, build.place, "key");
   const Hash128 name = SharedLimits::NameOf(std::string(build.owner) + " limit-req");
   return std::make_unique<LimitReq>(config, std::move(key), name);

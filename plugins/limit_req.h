@@ -34,7 +34,7 @@ rejected_code: 429)yaml",
     LimitPolicy policy = LimitPolicy::kLocal;
   };
   static const conf::Fields<Config>& Fields();
-  static std::unique_ptr<const Plugin> Make(Config config, const PluginBuild& build);
+  static std::unique_ptr<const Plugin> Make(const Config& config, const PluginBuild& build);
 
   LimitReq(const Config& config, LimitKey key, const Hash128& name)
       : fields_(config),

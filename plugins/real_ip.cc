@@ -26,7 +26,7 @@ const conf::Fields<RealIp::Config>& RealIp::Fields() {
   return kFields;
 }
 
-std::unique_ptr<const Plugin> RealIp::Make(Config config, const PluginBuild& build) {
+std::unique_ptr<const Plugin> RealIp::Make(const Config& config, const PluginBuild& build) {
   auto source = Variable::Make(config.source);
   if (!source.has_value()) {
     build.place.Fail("source: " + source.error().detail);

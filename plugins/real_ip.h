@@ -28,7 +28,7 @@ recursive: true)yaml",
     bool recursive = false;
   };
   static const conf::Fields<Config>& Fields();
-  static std::unique_ptr<const Plugin> Make(Config config, const PluginBuild& build);
+  static std::unique_ptr<const Plugin> Make(const Config& config, const PluginBuild& build);
 
   RealIp(Variable source, const std::vector<Cidr>& trusted, bool recursive)
       : source_(std::move(source)), trusted_(trusted), recursive_(recursive) {}

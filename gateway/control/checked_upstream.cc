@@ -120,7 +120,7 @@ void CheckedUpstream::Target::Judge(const ProbeResult& result) {
     report = *judged;
   }
   const HealthChange change = ReportHealth(*shared_, rules, report);
-  LogHealthChange(change, upstream_.key_, name_, "active", report, result.detail);
+  LogHealthChange(change, {upstream_.key_, name_, "active"}, report, result.detail);
   if (report.result != CheckResult::kSuccess) return;
   // As Envoy: who passes a check is no outlier any more.
   const MonoTime now = upstream_.checker_.loop().now();

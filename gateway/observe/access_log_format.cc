@@ -96,28 +96,28 @@ constexpr uint64_t Power10(size_t exponent) {
   return power;
 }
 
-// Writes the last `Digits` digits of a number, zeros in front. Returns the end.
-template <size_t Digits>
+// Writes the last `kDigits` digits of a number, zeros in front. Returns the end.
+template <size_t kDigits>
 char* WriteDigits(char* out, uint64_t value) {
-  for (size_t i = Digits; i-- > 0; value /= 10) out[i] = static_cast<char>('0' + value % 10);
-  return out + Digits;
+  for (size_t i = kDigits; i-- > 0; value /= 10) out[i] = static_cast<char>('0' + value % 10);
+  return out + kDigits;
 }
 
-template <size_t Digits>
+template <size_t kDigits>
 void AppendDigits(std::string& out, uint64_t value) {
-  char digits[Digits];
-  WriteDigits<Digits>(digits, value);
-  out.append(digits, Digits);
+  char digits[kDigits];
+  WriteDigits<kDigits>(digits, value);
+  out.append(digits, kDigits);
 }
 
 // "12.345" for three digits; truncated, not rounded. Below zero (a clock that was set) is zero.
-template <size_t Digits>
+template <size_t kDigits>
 void AppendSeconds(std::string& out, Duration time) {
   const auto nanos = static_cast<uint64_t>(std::max<int64_t>(time.count(), 0));
   char text[32];
   char* end = std::to_chars(text, text + sizeof(text), nanos / Power10(9)).ptr;
   *end++ = '.';
-  end = WriteDigits<Digits>(end, nanos % Power10(9) / Power10(9 - Digits));
+  end = WriteDigits<kDigits>(end, nanos % Power10(9) / Power10(9 - kDigits));
   out.append(text, end);
 }
 

@@ -131,8 +131,9 @@ void ReportOutcome(Endpoint& endpoint, std::span<const std::shared_ptr<Endpoint>
   const conf::PassiveCheck& check = *config.checks->passive;
   const auto report = JudgePassively(check, end);
   if (!report) return;
-  LogHealthChange(ReportHealth(*endpoint.shared, check.rules, *report), config.key, endpoint.name,
-                  "passive", *report, end.error == ErrorCode::kNone ? "" : ReasonName(end.error));
+  const CheckedNode of{config.key, endpoint.name, "passive"};
+  LogHealthChange(ReportHealth(*endpoint.shared, check.rules, *report), of, *report,
+                  end.error == ErrorCode::kNone ? "" : ReasonName(end.error));
 }
 
 }  // namespace sluice

@@ -106,14 +106,14 @@ HealthChange ReportHealth(SharedRecord& record, const conf::HealthRules& rules,
   }
 }
 
-void LogHealthChange(HealthChange change, std::string_view upstream, std::string_view node,
-                     std::string_view check, CheckReport report, std::string_view detail) {
+void LogHealthChange(HealthChange change, const CheckedNode& of, CheckReport report,
+                     std::string_view detail) {
   if (change == HealthChange::kNone) return;
   const bool up = change == HealthChange::kUp;
   Log(up ? LogLevel::kInfo : LogLevel::kWarn, up ? "node is healthy again" : "node is unhealthy",
-      {{"upstream", upstream},
-       {"node", node},
-       {"check", check},
+      {{"upstream", of.upstream},
+       {"node", of.node},
+       {"check", of.check},
        {"reason", CheckResultName(report.result)},
        {"status", report.status},
        {"detail", detail}});

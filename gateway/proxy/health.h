@@ -80,8 +80,13 @@ inline void ForgetHealth(SharedRecord& record) {
   record.checks.store(0, std::memory_order_relaxed);
 }
 
-// A line in the error log, unless nothing has changed. `check`: "active" or "passive".
-void LogHealthChange(HealthChange change, std::string_view upstream, std::string_view node,
-                     std::string_view check, CheckReport report, std::string_view detail);
+struct CheckedNode {
+  std::string_view upstream;
+  std::string_view node;
+  std::string_view check;  // "active" or "passive"
+};
+// A line in the error log, unless nothing has changed.
+void LogHealthChange(HealthChange change, const CheckedNode& of, CheckReport report,
+                     std::string_view detail);
 
 }  // namespace sluice

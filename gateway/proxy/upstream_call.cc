@@ -150,7 +150,7 @@ UpstreamWay UpstreamCall::WayTo(const Endpoint& endpoint) const {
 void UpstreamCall::AttemptOn(std::shared_ptr<Endpoint> endpoint, bool fresh) {
   UpstreamWay way = WayTo(*endpoint);
   if (TakeConnection(*endpoint, fresh, way, false)) {
-    return BeginAttempt(std::move(endpoint), std::move(way));
+    return BeginAttempt(endpoint, std::move(way));
   }
   next_ = std::move(endpoint);
   next_is_fresh_ = fresh;
@@ -177,7 +177,7 @@ bool UpstreamCall::TakeConnection(Endpoint& endpoint, bool fresh, UpstreamWay& w
   return way.counted;
 }
 
-void UpstreamCall::BeginAttempt(std::shared_ptr<Endpoint> endpoint, UpstreamWay way) {
+void UpstreamCall::BeginAttempt(const std::shared_ptr<Endpoint>& endpoint, UpstreamWay way) {
   ++attempts_;
   status_ = 0;
   reported_ = false;

@@ -90,7 +90,7 @@ class UpstreamCall final : public UpstreamState::Waiter,
 
   void Attempt();
   void AttemptOn(std::shared_ptr<Endpoint> endpoint, bool fresh);
-  void BeginAttempt(std::shared_ptr<Endpoint> endpoint, UpstreamWay way);
+  void BeginAttempt(const std::shared_ptr<Endpoint>& endpoint, UpstreamWay way);
   UpstreamWay WayTo(const Endpoint& endpoint) const;
   bool TakeConnection(Endpoint& endpoint, bool fresh, UpstreamWay& way, bool waited);
   std::shared_ptr<Endpoint> Pick(Endpoints& excluded);

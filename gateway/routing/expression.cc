@@ -34,11 +34,11 @@ struct Expression::Term {
     for (const Term& term : terms) {
       std::string text;
       const Truth truth = term.Test(request, failed == nullptr ? nullptr : &text);
-      if (first.empty()) first = std::move(text);
       if (truth == Truth::kUnknown) {
         if (failed != nullptr) *failed = text.empty() ? first : text;
         return Truth::kUnknown;
       }
+      if (first.empty()) first = std::move(text);
       decided = truth == deciding;
       if (decided) break;
     }

@@ -182,7 +182,7 @@ struct Router::Index::Builder {
     }
     candidate.conditions = AddConditions(route, candidate.methods, path);
 
-    const std::vector<uint32_t> hosts = AddHosts(number, path);
+    const std::vector<uint32_t> numbers = AddHosts(number, path);
     for (size_t i = 0; i < route.uris.size(); ++i) {
       const auto pattern = PathPattern::Make(route.uris[i], index.texts);
       if (!pattern) {
@@ -191,7 +191,7 @@ struct Router::Index::Builder {
         continue;
       }
       candidate.pattern = *pattern;
-      for (const uint32_t host : hosts) {
+      for (const uint32_t host : numbers) {
         candidate.host = host;
         index.candidates.push_back(candidate);
       }
@@ -203,30 +203,30 @@ struct Router::Index::Builder {
     const bool has_other_method =
         methods != kAnyMethod && (methods & MethodBit(Method::kOther)) != 0;
     if (route.vars == nullptr && route.remote_addrs.empty() && !has_other_method) return kNone;
-    Conditions conditions;
-    conditions.config = &route;
+    Conditions made;
+    made.config = &route;
     if (route.vars != nullptr) {
-      conditions.vars = Expression::Make(*route.vars, path + ".vars", diagnostics);
-      index.needs_body = index.needs_body || (conditions.vars && conditions.vars->needs_body());
+      made.vars = Expression::Make(*route.vars, path + ".vars", diagnostics);
+      index.needs_body = index.needs_body || (made.vars && made.vars->needs_body());
     }
-    index.conditions.push_back(std::move(conditions));
+    index.conditions.push_back(std::move(made));
     return static_cast<uint32_t>(index.conditions.size() - 1);
   }
 
   std::vector<uint32_t> AddHosts(size_t number, const std::string& path) {
     const conf::RouteConfig& route = config.routes[number];
     if (route.hosts.empty()) return {HostIndex::kAnyHost};
-    std::vector<uint32_t> hosts;
+    std::vector<uint32_t> numbers;
     for (size_t i = 0; i < route.hosts.size(); ++i) {
       const auto host = index.hosts.Add(route.hosts[i]);
       if (host) {
-        hosts.push_back(*host);
+        numbers.push_back(*host);
         continue;
       }
       const auto [position, name] = Locate(number, "host", route.hosts[i], i);
       diagnostics.Add(position, path + "." + name, host.error().detail);
     }
-    return hosts;
+    return numbers;
   }
 
   // Where a uri or host stands in the document: "uri" or "uris[1]". Of the route, when the value
