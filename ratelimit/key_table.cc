@@ -195,7 +195,8 @@ std::optional<KeyTable::Use> KeyTable::ReadUse(size_t size, const ReadMemory& re
   const size_t all = (size - sizeof(Counts)) / sizeof(Bucket);
   const auto buckets = std::make_unique<Bucket[]>(std::min(kPiece, all));
   // Keys stand anywhere, so that pieces which are spread evenly stand for the others.
-  const size_t step = kPiece * std::max<size_t>(1, (all / kPiece + kMostPieces - 1) / kMostPieces);
+  const size_t most = kPiece * kMostPieces;
+  const size_t step = kPiece * ((all + most - 1) / most);
   size_t seen = 0;
   for (size_t next = 0; next < all; next += step) {
     const size_t count = std::min(kPiece, all - next);
