@@ -216,8 +216,8 @@ void Exchange::Respond(ResponseHead& head, std::string_view body, ErrorCode reas
   if (head.status == 204 || head.status == 304) head.body = {};
   if (has_plugins_) {
     if (FilterHead(head, false, body)) return;
-    body =
-        context_.loop.scratch().Copy(body);  // a plugin's lies in the arena, which ends with this
+    // A plugin's lies in the arena, which ends with this exchange; what is sent, with the callback.
+    body = context_.loop.scratch().Copy(body);
   }
   client_->SendResponseHead(head, {});
   if (view_.head->method != Method::kHead && head.body.has_body()) {
